@@ -1,0 +1,11 @@
+.PHONY: setup demo test lint clean
+setup:            ## .venv with the pinned dependencies
+	@scripts/setup.sh
+demo: setup       ## the whole story on phantoms: train, evaluate, explain, report
+	.venv/bin/attrinet demo
+test:             ## lint and test suite, in its own environment
+	@scripts/setup.sh dev
+	.venv/bin/ruff check src tests benchmarks
+	.venv/bin/pytest
+clean:
+	rm -rf .venv runs

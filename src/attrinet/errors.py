@@ -1,0 +1,5 @@
+"""The one exception users meet: its message names the file, row or option at fault and says what to do."""
+
+
+class AttrinetError(Exception):
+    """Bad input or an impossible request. The command line prints it on one line and exits with code 2."""
