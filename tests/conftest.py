@@ -13,3 +13,11 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"reference data not found at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def reference(shared):
+    """The authors' networks, inputs and outputs (tests/reference.py)."""
+    from reference import Reference
+
+    return Reference(shared)

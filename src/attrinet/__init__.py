@@ -1,0 +1,20 @@
+"""attrinet: a multi-label image classifier whose explanation is its decision (Attri-Net, Sun et al., MELBA 2025).
+
+model = attrinet.load("runs/demo/best")
+image = attrinet.read_image("study.dcm", size=model.image_size)
+out = model.explain(image)          # .probabilities, .attribution, .counterfactual, .contributions, .evidence
+model.global_explanation()          # .positive_center, .negative_center, .weights
+"""
+
+from attrinet.data.images import read_image
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
+from attrinet.folder import load, save_model
+from attrinet.nets.attrinet import AttriNet, Explanation, GlobalExplanation
+from attrinet.protocols import Classifier, Explainer
+
+__version__ = "0.1.0"
+__all__ = [
+    "AttriNet", "AttrinetError", "Classifier", "Explainer", "Explanation", "GlobalExplanation", "Store",
+    "load", "read_image", "save_model",
+]

@@ -3,3 +3,7 @@
 
 class AttrinetError(Exception):
     """Bad input or an impossible request. The command line prints it on one line and exits with code 2."""
+
+
+class Stopped(AttrinetError):
+    """Work was interrupted on request and saved; it can be resumed. The command line exits with code 130."""

@@ -1,4 +1,4 @@
-"""What an adapter hands to `prepare`: the images of a dataset, their labels and their annotations, before any pixel is read."""
+"""What an adapter hands to `prepare`: images, labels and annotations of a dataset, before any pixel is read."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""Model folders: config.json + model.safetensors + thresholds.json, nothing that could run code."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from attrinet.data.images import read_image
+from attrinet.errors import AttrinetError
+from attrinet.nets.attrinet import AttriNet
+
+FORMAT = 1
+
+
+def save_model(model: AttriNet, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict) -> None:
+    """Write what predicts and explains (not the critic) to a new or existing folder.
+
+    thresholds: finding → probability. preprocessing: intensity and keep_aspect, as given to `prepare`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith("critic.")}
+    save_file(weights, folder / "model.safetensors")
+    config = {
+        "format": FORMAT,
+        "model": "attrinet",
+        "findings": list(model.findings),
+        "image_size": model.image_size,
+        "width": model.width,
+        "pool": model.geometry.pool,
+        "critic_levels": model.geometry.critic_levels,
+        "preprocessing": preprocessing,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (folder / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
+
+
+def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet:
+    """The model of a folder that training or save_model wrote, in evaluation mode, without its critic.
+
+    A run folder stands for its best/ folder. The model reads image files as its training images were prepared.
+    Raises AttrinetError naming the file that is missing or damaged.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file() and (folder / "best" / "config.json").is_file():
+        folder = folder / "best"
+    config, thresholds = _json(folder / "config.json"), _json(folder / "thresholds.json")
+    try:
+        if config["format"] != FORMAT or config["model"] != "attrinet":
+            raise AttrinetError(f"{folder / 'config.json'}: format {config['format']} of model {config['model']!r} is "
+                                f"not one this version reads (format {FORMAT}, 'attrinet'); update attrinet")
+        model = AttriNet(
+            config["findings"], config["image_size"], width=config["width"], pool=config["pool"],
+            critic_levels=config["critic_levels"], critic=False,
+        )
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
+        preprocessing = config["preprocessing"]
+        model.reader = partial(read_image, size=model.image_size, **preprocessing)
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        raise AttrinetError(f"{folder}: not a usable model folder ({type(error).__name__}: "
+                            f"{str(error).splitlines()[0] if str(error) else ''})") from error
+    return model.to(device).eval()
+
+
+def _json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise AttrinetError(f"{path}: not found; give a run folder or a model folder (runs/demo/best)") from error
+    except (OSError, ValueError) as error:
+        raise AttrinetError(f"{path}: damaged ({error})") from error
+    if not isinstance(value, dict):
+        raise AttrinetError(f"{path}: damaged (not a JSON object)")
+    return value

@@ -1,0 +1,202 @@
+"""Attri-Net: a classifier that predicts from its own counterfactual attribution maps (paper §3)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attrinet.errors import AttrinetError
+from attrinet.nets.critic import Critic
+from attrinet.nets.generator import Generator
+from attrinet.nets.geometry import geometry
+from attrinet.nets.inputs import as_images
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Predictions and local explanations of a batch (§3.6.1). All float32, on the model's device.
+
+    probabilities, logits: (B, C). attribution M_c(x), counterfactual x + M_c(x): (B, C, H, W), the latter in [-1, 1].
+    contributions: (B, C, H, W), upsampled w_c ⊙ M_c(x) / γ², in logits: bias + their sum is the logit.
+    bias, thresholds: (C,); a finding is called where its probability is at least the threshold.
+    """
+
+    findings: tuple[str, ...]
+    probabilities: Tensor
+    logits: Tensor
+    attribution: Tensor
+    counterfactual: Tensor
+    contributions: Tensor
+    bias: Tensor
+    thresholds: Tensor
+
+    @property
+    def evidence(self) -> Tensor:
+        """The positive part of the contributions: the local explanation shown to a reader (§3.6.1)."""
+        return self.contributions.clamp(min=0)
+
+    @property
+    def called(self) -> Tensor:
+        """(B, C) bool: probability at or above the finding's threshold."""
+        return self.probabilities >= self.thresholds
+
+
+@dataclass(frozen=True)
+class GlobalExplanation:
+    """What the model has learned on the whole data set (§3.6.2).
+
+    Class centres positive_center, negative_center: (C, H, W), averages of M_c(x); weights: (C, h, w), logits a cell.
+    """
+
+    findings: tuple[str, ...]
+    positive_center: Tensor
+    negative_center: Tensor
+    weights: Tensor
+
+
+class AttriNet(nn.Module):
+    """Generator, one logistic regression and two class centres a finding, and (for training) the critic.
+
+    findings: names, C of them. image_size: pixels a side. width: channels of the first convolutions (paper: 64).
+    pool, critic_levels: see attrinet.nets.geometry; None follows its rule (32 and 5 at 320). critic: leave it out
+    (False) where only predictions are wanted. At the paper's settings there are 55,860,281 parameters.
+
+    Meets both protocols of attrinet.protocols: it classifies, and it explains itself.
+    Raises AttrinetError for repeated or missing names and for sizes with no room.
+    """
+
+    name = "Attri-Net"
+    cost = 1.0
+
+    def __init__(
+        self,
+        findings: Sequence[str],
+        image_size: int = 320,
+        *,
+        width: int = 64,
+        pool: int | None = None,
+        critic_levels: int | None = None,
+        critic: bool = True,
+    ):
+        super().__init__()
+        self.findings = tuple(findings)
+        if isinstance(findings, str) or not self.findings or len(set(self.findings)) != len(self.findings):
+            raise AttrinetError(f"findings={findings!r}: give one or more different names")
+        self.geometry = geometry(image_size, pool, critic_levels)
+        self.width = width
+        count, cells = len(self.findings), self.geometry.grid**2
+        self.generator = Generator(count, width)
+        self.classifiers = nn.ModuleList(nn.Linear(cells, 1) for _ in range(count))
+        # (C, [negative, positive], H, W); the authors' code starts them at N(0, 1)
+        self.centers = nn.Parameter(torch.randn(count, 2, image_size, image_size))
+        self.critic = Critic(count, width, self.geometry.critic_levels) if critic else None
+        self.register_buffer("thresholds", torch.full((count,), 0.5), persistent=False)
+        self.reader: Callable[[str], Tensor] | None = None
+        """Reads an image file the way the training images were prepared; set by attrinet.load."""
+        self.findings_per_pass = 1
+        """Findings explained in one forward pass; tune() measures which is faster here."""
+
+    @property
+    def image_size(self) -> int:
+        return self.geometry.image_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.centers.device
+
+    def finding_index(self, finding: int | str) -> int:
+        """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
+        if isinstance(finding, str):
+            if finding in self.findings:
+                return self.findings.index(finding)
+            near = difflib.get_close_matches(finding, self.findings, 1, cutoff=0)
+            raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {self.findings}")
+        if not 0 <= finding < len(self.findings):
+            raise AttrinetError(f"finding index {finding}: this model has {len(self.findings)} findings")
+        return finding
+
+    # ---- eq. 4: a map is a prediction
+
+    def classify(self, maps: Tensor, finding: int) -> Tensor:
+        """Logits of finding c from its attribution maps (eq. 4): (B, 1, H, W) → (B,)."""
+        return self.classifiers[finding](F.avg_pool2d(maps, self.geometry.pool).flatten(1))[:, 0]
+
+    def weight_map(self, finding: int) -> Tensor:
+        """(h, w) classifier weights of finding c."""
+        return self.classifiers[finding].weight.view(self.geometry.grid, self.geometry.grid)
+
+    def contributions(self, maps: Tensor, finding: int) -> Tensor:
+        """Upsampled w_c ⊙ M_c(x) / γ² (§3.6.1): (B, 1, H, W) → (B, H, W), logits a pixel."""
+        pool = self.geometry.pool
+        weight = self.weight_map(finding).repeat_interleave(pool, 0).repeat_interleave(pool, 1)
+        return maps[:, 0] * (weight / pool**2)
+
+    def _logits_of(self, maps: Tensor) -> Tensor:
+        """(B, C, H, W) → (B, C); summed in float64 so that no rounding stands between the maps and the logit."""
+        pooled = F.avg_pool2d(maps.double(), self.geometry.pool).flatten(2)  # (B, C, cells)
+        weight = torch.cat([c.weight for c in self.classifiers]).double()
+        bias = torch.cat([c.bias for c in self.classifiers]).double()
+        return ((pooled * weight).sum(2) + bias).float()
+
+    # ---- inference
+
+    @torch.no_grad()
+    def attribution_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """M_c(x) and x + M_c(x) of every finding: (B, 1, H, W) in [-1, 1] → two (B, C, H, W)."""
+        batch, count = len(images), len(self.findings)
+        maps, counterfactuals = [], []
+        for chunk in torch.arange(count, device=images.device).split(self.findings_per_pass):
+            finding = chunk.repeat_interleave(batch)
+            m, cf = self.generator(images.repeat(len(chunk), 1, 1, 1), finding)
+            maps += m[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
+            counterfactuals += cf[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
+        return torch.stack(maps, 1), torch.stack(counterfactuals, 1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (B, 1, H, W) in [-1, 1] → logits (B, C), the same numbers as explain()."""
+        return self._logits_of(self.attribution_maps(images)[0])
+
+    @torch.no_grad()
+    def attribute(self, images: Tensor, finding: int) -> Tensor:
+        """Contributions to the logit of one finding: (B, 1, H, W) → (B, H, W)."""
+        return self.contributions(self.generator(images, finding)[0], finding)
+
+    @torch.no_grad()
+    def explain(self, images) -> Explanation:
+        """Predict and explain: the prediction is the sum of the explanation (§3.6.1).
+
+        images: a float tensor or array in [-1, 1], or uint8 (mapped by v / 127.5 − 1), of shape (H, W), (1, H, W) or
+        (B, 1, H, W) at the model's size; a path, for a model that attrinet.load returned; or a list of these.
+        Raises AttrinetError for anything else, saying what came and what to do.
+        """
+        x = as_images(images, self.image_size, self.reader).to(self.device)
+        maps, counterfactual = self.attribution_maps(x)
+        logits = self._logits_of(maps)
+        contributions = torch.stack(
+            [self.contributions(maps[:, c : c + 1], c) for c in range(len(self.findings))], dim=1
+        )
+        return Explanation(
+            findings=self.findings,
+            probabilities=logits.sigmoid(),
+            logits=logits,
+            attribution=maps,
+            counterfactual=counterfactual,
+            contributions=contributions,
+            bias=torch.cat([c.bias for c in self.classifiers]),
+            thresholds=self.thresholds,
+        )
+
+    @torch.no_grad()
+    def global_explanation(self) -> GlobalExplanation:
+        """Class centres and classifier weights of every finding (§3.6.2)."""
+        return GlobalExplanation(
+            findings=self.findings,
+            positive_center=self.centers[:, 1].clone(),
+            negative_center=self.centers[:, 0].clone(),
+            weights=torch.stack([self.weight_map(c) for c in range(len(self.findings))]).clone(),
+        )

@@ -1,0 +1,45 @@
+"""The class attribution generator M (paper §3.2, Table 9)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attrinet.nets.layers import AdaConv, AdaResBlock, TaskSwitched, init_convolutions
+
+
+class Generator(nn.Module):
+    """Additive map M_c(x) such that x + M_c(x) looks like an image without finding c.
+
+    findings: C; width: channels of the first convolution (paper: 64); blocks: residual blocks (6).
+    """
+
+    def __init__(self, findings: int, width: int = 64, blocks: int = 6):
+        super().__init__()
+        self.task = TaskSwitched(findings)
+        dim, w = self.task.dim, width
+        # Down-sampling
+        self.stem = AdaConv(nn.Conv2d(1, w, 7, padding=3, bias=False), dim)
+        self.down1 = AdaConv(nn.Conv2d(w, 2 * w, 4, stride=2, padding=1, bias=False), dim)
+        self.down2 = AdaConv(nn.Conv2d(2 * w, 4 * w, 4, stride=2, padding=1, bias=False), dim)
+        # Bottlenecks
+        self.blocks = nn.ModuleList(AdaResBlock(4 * w, dim) for _ in range(blocks))
+        # Up-sampling
+        self.up1 = AdaConv(nn.ConvTranspose2d(4 * w, 2 * w, 4, stride=2, padding=1, bias=False), dim)
+        self.up2 = AdaConv(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1, bias=False), dim)
+        self.last = nn.Conv2d(w, 1, 7, padding=3, bias=False)
+        init_convolutions(self)
+
+    def forward(self, x: Tensor, finding: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, 1, H, W) in [-1, 1], finding index (int, or (B,) for one an image) → M_c(x), x + M_c(x).
+
+        Both (B, 1, H, W) float32; the counterfactual is in [-1, 1], the map in [-2, 2].
+        """
+        style = self.task(finding, x.device)
+        h = self.down2(self.down1(self.stem(x, style), style), style)
+        for block in self.blocks:
+            h = block(h, style)
+        out = self.last(self.up2(self.up1(h, style), style))
+        # Output layer: M_c(x) = tanh(x + out) − x; float32 even under autocast, the map is a small difference
+        counterfactual = torch.tanh(x.float() + out.float())
+        return counterfactual - x, counterfactual

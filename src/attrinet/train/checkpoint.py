@@ -1,0 +1,83 @@
+"""Run folders on disk: checkpoints and the best model, written so that a kill at any moment leaves a good one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from attrinet.errors import AttrinetError
+from attrinet.train.state import TrainState
+
+KEEP = 2  # checkpoints kept: the newest, and the one before
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it over `path`.
+
+    Raises AttrinetError naming `path` when the folder is missing or the disk full; what was at `path` stays.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise AttrinetError(
+            f"{path}: cannot be written ({error}); what was saved before is untouched. "
+            "Make room or fix the folder, then go on with --resume"
+        ) from error
+
+
+def save_checkpoint(folder: Path, state: TrainState) -> Path:
+    """Write checkpoints/step-XXXXXXXX.safetensors and drop all but the newest two."""
+    path = folder / f"step-{state.step:08d}.safetensors"
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
+    write_atomically(path, lambda p: save_file(tensors, p, {"progress": json.dumps(state.progress())}))
+    for old in checkpoints(folder)[:-KEEP]:
+        old.unlink()
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoint files, oldest first."""
+    return sorted(p for p in folder.glob("step-*.safetensors") if re.fullmatch(r"step-\d{8,}\.safetensors", p.name))
+
+
+def load_checkpoint(path: Path, state: TrainState) -> None:
+    """Restore `state` from a checkpoint. Raises AttrinetError if the file is damaged or of another network."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            progress = json.loads(file.metadata()["progress"])
+        state.restore(tensors, progress)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise AttrinetError(
+            f"{path}: not a usable checkpoint of this configuration ({str(error).splitlines()[0]}); "
+            "delete it to resume from the one before"
+        ) from error
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put the finished folder `new` where `target` is. A kill in between leaves `target` or `target`.old."""
+    old = target.with_name(target.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        os.replace(target, old)
+    os.replace(new, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def repair_folder(target: Path) -> None:
+    """Undo a replace_folder that was killed half-way."""
+    old = target.with_name(target.name + ".old")
+    if old.exists() and not target.exists():
+        os.replace(old, target)

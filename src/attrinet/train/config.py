@@ -1,0 +1,189 @@
+"""Every choice of a training run, typed; the defaults are the paper's (§3.7). A YAML says only what differs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from attrinet.errors import AttrinetError
+
+
+@dataclass
+class DataConfig:
+    store: str = ""  # folder that `attrinet prepare` wrote
+    findings: list[str] = field(default_factory=list)  # empty: all of the store
+    contrast: list[float] = field(default_factory=lambda: [0.8, 1.4])  # training jitter, factor from … to …
+    brightness: list[float] = field(default_factory=lambda: [0.8, 1.1])
+
+
+@dataclass
+class ModelConfig:
+    width: int = 64  # channels of the first convolutions
+    pool: int | None = None  # γ of eq. 4, pixels; none: 32 at 320 pixels, see attrinet.nets.geometry
+    critic_levels: int | None = None  # none: 5 at 320 pixels
+
+
+@dataclass
+class LossConfig:
+    """λ of eq. 7; a loss with weight 0 is not computed (Table 4 is five such configurations)."""
+
+    adversarial: float = 1.0  # eq. 2; 0 also leaves out the critic's steps
+    classification: float = 100.0
+    l1: float = 100.0  # eq. 3
+    l1_negative: float = 2.0  # α₀
+    l1_positive: float = 1.0  # α₁
+    l1_norm: str = "mean"  # mean: |M| averaged over pixels (authors' code); sum: the literal norm
+    center: float = 0.01  # eq. 5
+    guidance: float = 30.0  # eq. 6; counts only with guidance.mode other than none
+    guidance_reduction: str = "mean"  # over the positive batch. mean: the text; sum: the authors' code
+    gradient_penalty: float = 10.0
+
+
+@dataclass
+class GuidanceConfig:
+    mode: str = "none"  # see attrinet.guidance.MODES
+    annotated_rate: float = 0.1  # share of generator steps whose positives are all annotated images (§3.5.2)
+    masks: dict[str, str] = field(default_factory=dict)  # finding: mask file (PNG or NPY), instead of pseudo masks
+    per_finding: int | None = None  # use at most so many annotated images a finding (Table 1); none: all
+    center_square: float = 0.9375  # side of the square where a finding has no annotation; 300 of 320 pixels
+
+
+@dataclass
+class ScheduleConfig:
+    steps: int = 100_000  # generator steps
+    critic_steps: int = 5  # a generator step
+    classifier_steps: int = 5  # a generator step
+    burst: int = 100  # critic steps at each of the first burst_first generator steps and every burst_every-th
+    burst_first: int = 25
+    burst_every: int = 100  # 0: none but the first
+    burst_mode: str = "extra"  # extra: on top of critic_steps (text); instead: in their place (authors' code)
+
+
+@dataclass
+class OptimizerConfig:
+    lr: float = 1e-4  # Adam, of generator and critic
+    beta1: float = 0.0
+    beta2: float = 0.9
+    weight_decay: float = 1e-5
+    classifier_lr: float = 1e-4  # Adam with default betas
+    center_lr: float = 0.1  # SGD
+
+
+@dataclass
+class RunConfig:
+    batch_size: int = 4  # positives a step, and as many negatives; over all devices together
+    seed: int = 0
+    precision: str = "fp32"  # fp32, or bf16 (autocast)
+    accelerator: str = "auto"  # auto, cpu, cuda
+    devices: int = 1
+    nodes: int = 1
+    validate_every: int = 1000  # generator steps
+    checkpoint_every: int = 500
+    log_every: int = 50
+    sample_every: int = 1000
+    eval_batch_size: int = 16
+
+
+@dataclass
+class Config:
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+CHOICES = {
+    "losses.l1_norm": ("mean", "sum"),
+    "losses.guidance_reduction": ("mean", "sum"),
+    "schedule.burst_mode": ("extra", "instead"),
+    "run.precision": ("fp32", "bf16"),
+}
+AT_LEAST_ONE = (
+    "schedule.steps", "run.batch_size", "run.devices", "run.nodes", "run.validate_every", "run.checkpoint_every",
+    "run.log_every", "run.sample_every", "run.eval_batch_size", "model.width",
+)
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+    """Defaults, then the YAML file, then `key=value` overrides (dotted keys), checked.
+
+    Raises AttrinetError naming the file or option: not found, not YAML, unknown key (with the nearest), wrong type.
+    """
+    parts = [OmegaConf.structured(Config)]
+    if path is not None:
+        if not Path(path).is_file():
+            raise AttrinetError(f"{path}: no such configuration file")
+        try:
+            loaded = OmegaConf.load(path)
+        except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+            raise AttrinetError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
+        if not OmegaConf.is_dict(loaded):
+            raise AttrinetError(f"{path}: want sections such as data:, model:, losses:, with key: value below")
+        parts.append(loaded)
+    for override in overrides:
+        if "=" not in override:
+            raise AttrinetError(f"{override!r}: an override is key=value, for instance schedule.steps=1000")
+    merged = parts[0]
+    for source, part in [(path, p) for p in parts[1:]] + [(o, None) for o in overrides]:
+        try:
+            merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([source]) if part is None else part)
+        except ConfigKeyError as error:
+            key = str(error.full_key)
+            raise AttrinetError(f"{source}: unknown option {key!r}; {_nearest(key)}") from error
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
+            raise AttrinetError(f"{source}: {str(error).splitlines()[0]}") from error
+    config: Config = OmegaConf.to_object(merged)
+    check_config(config)
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """The complete configuration as YAML, re-runnable as it is."""
+    return yaml.safe_dump(asdict(config), sort_keys=False)
+
+
+def check_config(config: Config) -> None:
+    """Raise AttrinetError for a value outside its choices or range."""
+    values = dict(flat(config))
+    for key, choices in CHOICES.items():
+        if values[key] not in choices:
+            raise AttrinetError(f"{key}={values[key]}: choose one of {', '.join(choices)}")
+    for key in AT_LEAST_ONE:
+        if values[key] < 1:
+            raise AttrinetError(f"{key}={values[key]}: must be 1 or more")
+    for key, value in values.items():
+        if isinstance(value, (int, float)) and value < 0:
+            raise AttrinetError(f"{key}={value}: must not be negative")
+    for key in ("data.contrast", "data.brightness"):
+        if len(values[key]) != 2 or not 0 <= values[key][0] <= values[key][1]:
+            raise AttrinetError(f"{key}={values[key]}: want two factors, from and to, for instance [0.8, 1.4]")
+    ranks = config.run.devices * config.run.nodes
+    if config.run.batch_size % ranks:
+        raise AttrinetError(f"run.batch_size={config.run.batch_size} cannot be shared evenly by {ranks} devices")
+
+
+def flat(node, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Every option with its dotted key."""
+    for f in fields(node):
+        value = getattr(node, f.name)
+        if is_dataclass(value):
+            yield from flat(value, f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name, value
+
+
+def _nearest(key: str) -> str:
+    keys = [name for name, _ in flat(Config())]
+    by_leaf = {name.split(".")[-1]: name for name in keys}
+    leaf = difflib.get_close_matches(key.split(".")[-1], by_leaf, 1, cutoff=0.6)
+    near = by_leaf[leaf[0]] if leaf else difflib.get_close_matches(key, keys, 1, cutoff=0)[0]
+    return f"did you mean {near!r}?"

@@ -1,0 +1,72 @@
+"""metrics.jsonl, and the lock that keeps a run folder to one process group."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from attrinet.errors import AttrinetError
+
+
+class MetricsLog:
+    """One JSON object a line. Reopened at `step`, it forgets what came after: the resumed run will say it again.
+
+    Nothing in it depends on time or machine, so that a resumed run's log equals an undisturbed one's.
+    """
+
+    def __init__(self, out: Path, step: int, enabled: bool = True):
+        self.enabled = enabled
+        if not enabled:
+            return
+        path = out / "metrics.jsonl"
+        kept = [r for r in read_log(path) if r["step"] <= step] if step else []
+        temporary = path.with_suffix(".jsonl.tmp")
+        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
+        os.replace(temporary, path)
+        self._file = open(path, "a")
+
+    def write(self, record: dict) -> None:
+        if self.enabled:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        if self.enabled:
+            os.fsync(self._file.fileno())
+
+
+def read_log(path: Path) -> list[dict]:
+    """The records of a metrics.jsonl; a last line cut short by a kill is left out. [] where there is no file."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+@contextmanager
+def run_lock(out: Path, fabric: Fabric) -> Iterator[None]:
+    """Hold the run folder; AttrinetError when another process does. The kernel lets go when this process dies."""
+    if not fabric.is_global_zero:
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = open(out / ".lock", "w")
+    except OSError as error:
+        raise AttrinetError(f"{out}: cannot write there ({error.strerror}); choose another with --out") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AttrinetError(f"{out}: another process is training in this folder") from error
+        yield

@@ -1,0 +1,70 @@
+"""Everything a resume needs, in one object: networks, optimisers, counters, the best so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from attrinet.nets.attrinet import AttriNet
+from attrinet.train.config import OptimizerConfig
+
+
+@dataclass
+class TrainState:
+    """model, its three Adam optimisers by name, and how far the run has come.
+
+    step: generator steps done. counters: steps done by kind; each kind walks the findings on its own (§3.7).
+    window: losses since the last record of the log, so that a resumed run's log has the same means.
+    """
+
+    model: AttriNet
+    optimizers: dict[str, torch.optim.Adam]
+    step: int = 0
+    counters: dict[str, int] = field(default_factory=lambda: {"critic": 0, "generator": 0, "classifier": 0})
+    best_auc: float = -1.0
+    best_step: int = -1
+    window: dict[str, list[float]] = field(default_factory=dict)
+
+    def progress(self) -> dict:
+        names = ("step", "counters", "best_auc", "best_step", "window")
+        return {name: getattr(self, name) for name in names}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights and optimiser moments under flat names."""
+        out = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                out |= {f"optimizer.{name}.{index}.{k}": v for k, v in moments.items()}
+        return out
+
+    def restore(self, tensors: dict[str, Tensor], progress: dict) -> None:
+        """The inverse of tensors() and progress(), into networks of the same shape."""
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        self.model.load_state_dict(weights)
+        for name, optimizer in self.optimizers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"optimizer.{name}."):
+                    index, field_name = key.removeprefix(f"optimizer.{name}.").split(".")
+                    moments.setdefault(int(index), {})[field_name] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        for name in self.progress():
+            setattr(self, name, progress[name])
+
+
+def new_state(model: AttriNet, config: OptimizerConfig) -> TrainState:
+    """Optimisers as in the authors' code: betas 0, 0.9 and weight decay for M and D, default betas for classifiers.
+
+    One Adam serves all classifiers: those of other findings have no gradient in a step and are left alone.
+    """
+    shared = {"lr": config.lr, "betas": (config.beta1, config.beta2), "weight_decay": config.weight_decay}
+    return TrainState(
+        model,
+        {
+            "generator": torch.optim.Adam(model.generator.parameters(), fused=True, **shared),
+            "critic": torch.optim.Adam(model.critic.parameters(), fused=True, **shared),
+            "classifier": torch.optim.Adam(model.classifiers.parameters(), lr=config.classifier_lr, fused=True),
+        },
+    )

@@ -1,0 +1,184 @@
+"""The three kinds of training step (paper §3.7): critic, generator, classifier. Each updates its own network only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from attrinet import losses
+from attrinet.data.sampling import KINDS, Sampler, generator_for
+from attrinet.data.store import Store
+from attrinet.guidance import Guidance
+from attrinet.train.config import Config
+from attrinet.train.state import TrainState
+
+MAPS_PER_PASS = 64  # images whose maps are made in one forward pass where the generator is frozen
+
+
+class Steps:
+    """Takes steps on a TrainState; holds what all of them need, no state of its own.
+
+    Batches, jitter and penalty positions depend on the seed and the step's counter alone. With several processes each
+    takes its share of the same global batch, and gradients are averaged: the mathematics is that of one process.
+    """
+
+    def __init__(
+        self, fabric: Fabric, state: TrainState, store: Store, sampler: Sampler, guidance: Guidance | None,
+        config: Config,
+    ):
+        self.fabric, self.state, self.store, self.sampler = fabric, state, store, sampler
+        self.guidance, self.config = guidance, config
+
+    # ---- batches
+
+    def _random(self, kind: str, counter: int) -> np.random.Generator:
+        return generator_for(self.config.run.seed, len(KINDS) + KINDS.index(kind), counter)
+
+    def _mine(self, values: np.ndarray) -> np.ndarray:
+        """This process's share of a global batch."""
+        return values[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _images(self, rows: np.ndarray, random: np.random.Generator) -> Tensor:
+        """Images of this process's share of `rows`, contrast and brightness jittered: (b, 1, H, W) in [-1, 1]."""
+        data = self.config.data
+        contrast = self._mine(random.uniform(*data.contrast, size=len(rows)))
+        brightness = self._mine(random.uniform(*data.brightness, size=len(rows)))
+        grey = (self.store.batch(self._mine(rows)).to(self.fabric.device) + 1) / 2
+        factors = torch.tensor(np.stack([contrast, brightness]), dtype=grey.dtype, device=grey.device)
+        c, b = factors.view(2, -1, 1, 1, 1)
+        mean = grey.mean(dim=(2, 3), keepdim=True)
+        return ((mean + c * (grey - mean)) * b).clamp(0, 1) * 2 - 1
+
+    def _next(self, kind: str) -> tuple[int, np.ndarray, np.ndarray, np.random.Generator]:
+        counter = self.state.counters[kind]
+        self.state.counters[kind] += 1
+        return *self.sampler.draw(kind, counter), self._random(kind, counter)
+
+    def _frozen_maps(self, images: list[Tensor], findings: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Maps and counterfactuals of several batches, each with its finding, in one pass without a graph."""
+        sizes = [len(x) for x in images]
+        finding = torch.tensor(findings, device=self.fabric.device).repeat_interleave(
+            torch.tensor(sizes, device=self.fabric.device)
+        )
+        with torch.no_grad(), self.fabric.autocast():
+            maps, counterfactuals = self.state.model.generator(torch.cat(images), finding)
+        return list(zip(maps.split(sizes), counterfactuals.split(sizes), strict=True))
+
+    def _update(self, name: str, loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> None:
+        parameters = list(parameters)
+        for parameter in parameters:
+            parameter.grad = None
+        loss.backward(inputs=parameters)
+        self._average(p.grad for p in parameters)
+        self.state.optimizers[name].step()
+        for parameter in parameters:
+            parameter.grad = None
+
+    def _average(self, tensors: Iterable[Tensor]) -> None:
+        """Mean over processes, in place, in one message. Plain all-reduce: DDP's hooks know no double backward."""
+        if self.fabric.world_size == 1:
+            return
+        tensors = list(tensors)
+        flat = self.fabric.all_reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="mean")
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    # ---- critic
+
+    def critic(self, count: int) -> list[Tensor]:
+        """`count` critic steps (eq. 1 + penalty); their losses. The generator is frozen, so its counterfactuals for
+        many steps are made at once."""
+        out = []
+        per_pass = max(1, MAPS_PER_PASS // self.config.run.batch_size)
+        for start in range(0, count, per_pass):
+            draws = [self._next("critic") for _ in range(min(per_pass, count - start))]
+            negatives = [self._images(neg, random) for _, neg, _, random in draws]
+            positives = [self._images(pos, random) for _, _, pos, random in draws]
+            made = self._frozen_maps(positives, [finding for finding, *_ in draws])
+            for (finding, _, pos, random), x_neg, x_pos, (_, fake) in zip(
+                draws, negatives, positives, made, strict=True
+            ):
+                alpha = self._mine(random.uniform(size=len(pos)))
+                out.append(self._critic_step(finding, x_neg, x_pos, fake, alpha))
+        return out
+
+    def _critic_step(self, finding: int, x_neg: Tensor, x_pos: Tensor, fake: Tensor, alpha: np.ndarray) -> Tensor:
+        critic = self.state.model.critic
+        a = torch.tensor(alpha, dtype=x_pos.dtype, device=x_pos.device)
+        with self.fabric.autocast():
+            real, false = critic(torch.cat([x_neg, fake]), finding).split([len(x_neg), len(fake)])
+            penalty = losses.gradient_penalty(lambda x: critic(x, finding), x_pos, fake, a)
+            loss = losses.critic_loss(real, false) + self.config.losses.gradient_penalty * penalty
+        self._update("critic", loss, critic.parameters())
+        return loss.detach()
+
+    # ---- generator and class centres
+
+    def generator(self) -> dict[str, Tensor]:
+        """One generator step (eq. 7) and one step of the class centres of its finding; every loss before its λ."""
+        finding, neg, pos, random = self._next("generator")
+        x = torch.cat([self._images(neg, random), self._images(pos, random)])
+        model, weights = self.state.model, self.config.losses
+        half = len(x) // 2
+        with self.fabric.autocast():
+            maps, counterfactuals = model.generator(x, finding)
+            m_neg, m_pos = maps[:half], maps[half:]
+            terms = {}
+            if weights.adversarial:
+                terms["adversarial"] = losses.adversarial_loss(model.critic(counterfactuals[half:], finding))
+            if weights.classification:
+                labels = (torch.arange(2 * half, device=x.device) >= half).float()
+                terms["classification"] = losses.classification_loss(model.classify(maps, finding), labels)
+            if weights.l1:
+                terms["l1"] = losses.l1_loss(m_neg, m_pos, weights.l1_negative, weights.l1_positive, weights.l1_norm)
+            if weights.center:
+                terms["center"] = losses.center_loss(m_neg, m_pos, model.centers[finding].detach())
+            if self.guidance is not None and weights.guidance:
+                terms["guidance"] = self._guidance(m_pos, self._mine(pos), finding)
+        total = sum(getattr(weights, name) * term for name, term in terms.items())
+        self._update("generator", total, model.generator.parameters())
+        self._center_step(finding, m_neg.detach(), m_pos.detach())
+        self.state.step += 1
+        return {name: term.detach() for name, term in terms.items()}
+
+    def _guidance(self, maps: Tensor, rows: np.ndarray, finding: int) -> Tensor:
+        """Eq. 6 over the guided images of the batch; an unguided one costs nothing."""
+        masks, guided = self.guidance.masks(rows, finding)
+        masks = torch.from_numpy(masks).to(maps.device)
+        each = losses.guidance_loss(maps, masks, "none") * torch.from_numpy(guided).to(maps.device)
+        if self.config.losses.guidance_reduction == "sum":
+            return each.sum() * self.fabric.world_size  # gradients are averaged over processes
+        return each.mean()
+
+    def _center_step(self, finding: int, m_neg: Tensor, m_pos: Tensor) -> None:
+        """SGD on the two centres of one finding with the gradient of eq. 5, free of its λ (§3.4).
+
+        Centres follow the maps even where λ is 0, so every model has a global explanation.
+        """
+        with torch.enable_grad():
+            centers = self.state.model.centers[finding].detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(losses.center_loss(m_neg, m_pos, centers), centers)
+        self._average([gradient])
+        with torch.no_grad():
+            self.state.model.centers[finding] -= self.config.optimizer.center_lr * gradient
+
+    # ---- classifiers
+
+    def classifier(self, count: int) -> list[Tensor]:
+        """`count` classifier steps on maps of fresh batches, the generator frozen; their losses before λ."""
+        draws = [self._next("classifier") for _ in range(count)]
+        images = [torch.cat([self._images(neg, r), self._images(pos, r)]) for _, neg, pos, r in draws]
+        made = self._frozen_maps(images, [finding for finding, *_ in draws])
+        out = []
+        for (finding, *_), (maps, _) in zip(draws, made, strict=True):
+            labels = (torch.arange(len(maps), device=maps.device) >= len(maps) // 2).float()
+            with self.fabric.autocast():
+                loss = losses.classification_loss(self.state.model.classify(maps, finding), labels)
+            weight = self.config.losses.classification or 1.0
+            self._update("classifier", weight * loss, self.state.model.classifiers[finding].parameters())
+            out.append(loss.detach())
+        return out
