@@ -1,0 +1,31 @@
+"""attrinet train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from attrinet.train.config import load_config
+from attrinet.train.loop import train
+
+
+@click.command("train")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name of CONFIG> if left out.")
+@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run folder.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(config: Path, overrides: tuple[str, ...], out: Path | None, resume: bool, quiet: bool) -> None:
+    """Train Attri-Net from a YAML CONFIG, or go on with a run folder given as CONFIG.
+
+    \b
+    Examples:
+      attrinet train configs/nih_64.yaml
+      attrinet train configs/chexpert.yaml data.store=stores/chexpert run.precision=bf16 run.devices=4
+      attrinet train runs/nih_64 --resume
+    """
+    if config.is_dir():
+        config, out = config / "config.yaml", out or config
+    best = train(load_config(config, overrides), out or Path("runs") / config.stem, resume=resume, progress=not quiet)
+    click.echo(f"best model: {best}")

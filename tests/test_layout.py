@@ -1,0 +1,54 @@
+"""Dependencies point one way (docs/design.md): the core knows nothing of files, the rim is imported by nobody."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "attrinet"
+RIM = {"cli", "report", "viewer", "export", "demo"}
+# folder or module → parts of the package it may import
+ALLOWED = {
+    "errors": set(),
+    "protocols": set(),
+    "losses": set(),
+    "guidance": {"errors"},
+    "nets": {"nets", "errors"},
+    "data": {"data", "errors"},
+    "metrics": {"metrics", "errors", "protocols"},
+    "report": {"report", "errors"},
+    "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
+}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Parts of attrinet that a file imports, also inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("attrinet"):
+            names = [node.module] if "." in node.module else [f"attrinet.{alias.name}" for alias in node.names]
+            found |= {name.split(".")[1] for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("attrinet.")}
+            assert not any(a.name == "torchvision" for a in node.names), path
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+def test_every_file_imports_only_what_its_folder_may(path):
+    if part(path) in ALLOWED:
+        assert imported(path) <= ALLOWED[part(path)]
+    if part(path) not in RIM:
+        assert not imported(path) & RIM
+
+
+def test_nets_losses_and_guidance_open_no_file():
+    for name in ("nets", "losses.py", "guidance.py"):
+        files = (SOURCE / name).rglob("*.py") if (SOURCE / name).is_dir() else [SOURCE / name]
+        for path in files:
+            calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            assert "open" not in {getattr(f, "id", getattr(f, "attr", None)) for f in calls}, path
