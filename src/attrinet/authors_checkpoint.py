@@ -55,6 +55,8 @@ def _state(path: Path) -> dict[str, Tensor]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise AttrinetError(f"{path}: not found; is this the checkpoint folder, and are the finding names right?") from error
+        raise AttrinetError(
+            f"{path}: not found; is this the checkpoint folder, and are the finding names right?"
+        ) from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
         raise AttrinetError(f"{path}: not a PyTorch state dict ({str(error).splitlines()[0]})") from error

@@ -33,7 +33,7 @@ def test_generator_critic_and_classifier_meet_the_reference(reference, c):
         "logit": model.classify(maps, c)[:, None],
     }
     for name, value in got.items():
-        torch.testing.assert_close(value, reference[f"class{c}/{name}"], rtol=1e-4, atol=1e-5, msg=lambda m: name + m)
+        torch.testing.assert_close(value, reference[f"class{c}/{name}"], rtol=1e-4, atol=1e-5, msg=name.__add__)
 
 
 def test_findings_mixed_in_one_batch_give_what_they_give_alone(reference):

@@ -24,7 +24,7 @@ def command(folder: Path, out: Path, findings: str, image_size: int, which: str,
 
     \b
     Example:
-      attrinet import attri-net/ckpt --findings Atelectasis,Cardiomegaly,Consolidation,Edema,Effusion --out models/theirs
+      attrinet import attri-net/ckpt --out models/theirs --findings Atelectasis,Cardiomegaly,Edema
     """
     names = [name.strip() for name in findings.split(",")]
     model = import_checkpoint(folder, names, image_size, which)

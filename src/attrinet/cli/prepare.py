@@ -1,0 +1,142 @@
+"""attrinet prepare"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from attrinet.data.images import INTENSITIES
+from attrinet.data.manifest import UNCERTAIN
+from attrinet.data.prepare import prepare
+from attrinet.data.source import SPLITS, Source
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
+
+
+@click.group("prepare")
+def command() -> None:
+    """Read a dataset once into a store that trains fast. A kill loses nothing: run the same command again.
+
+    \b
+    Examples:
+      attrinet prepare table --labels labels.csv --images png/ --out stores/mine --size 320
+      attrinet prepare phantom --n 2000 --out stores/phantom --size 64
+    """
+
+
+def store_options(function):
+    """Options of every adapter: where the store goes and how its images are made."""
+    options = [
+        click.option("--out", type=click.Path(path_type=Path), required=True, help="Store folder to write."),
+        click.option("--size", default=320, show_default=True, help="Pixels a side."),
+        click.option("--keep-aspect", is_flag=True, help="Pad to a square instead of stretching as the paper does."),
+        click.option("--intensity", type=click.Choice(INTENSITIES),
+                     help="Grey-level mapping; the adapter's own if left out (paper: 5th to 95th percentile)."),
+        click.option("--workers", default=os.cpu_count() or 1, show_default="all cores", help="Processes."),
+        click.option("--verify", is_flag=True, help="Read the store back and compare checksums."),
+        click.option("--quiet", is_flag=True, help="No progress bar."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run(source: Source, out: Path, verify: bool, quiet: bool, **options) -> None:
+    """Prepare, verify where asked, and say what is there and what was left out."""
+    store = prepare(source, out, progress=not quiet, **options)
+    if verify:
+        store.verify()
+        click.echo(f"{out}: verified, every byte as written")
+    click.echo(summary(store))
+
+
+def summary(store: Store) -> str:
+    """What a store holds and what was left out, as a small table."""
+    lines = [f"{store.path}: {len(store)} images of {store.size}×{store.size} pixels, "
+             f"{store.manifest['patient'].nunique()} patients, {store.images.nbytes / 1e6:.1f} MB"]
+    width = max(map(len, store.findings)) + 2
+    lines.append(" " * width + "".join(f"{name:>20}" for name in SPLITS) + f"{'annotated':>12}")
+    counts = store.meta["counts"]
+    lines.append(f"{'images':<{width}}" + "".join(f"{counts[name]['images']:>20}" for name in SPLITS))
+    for finding in store.findings:
+        cells = []
+        for name in SPLITS:
+            c = counts[name]["findings"][finding]
+            cells.append(f"{c['positive']} + / {c['negative']} −" + (f" / {c['unknown']} ?" if c["unknown"] else ""))
+        row = f"{finding:<{width}}" + "".join(f"{cell:>20}" for cell in cells)
+        lines.append(row + f"{store.meta['annotated'].get(finding, 0):>12}")
+    left = [f"{count} {reason}" for reason, count in store.meta["excluded"].items() if count]
+    lines.append("left out: " + ("; ".join(left) if left else "nothing"))
+    if store.meta["excluded"].get("unreadable"):
+        lines.append(f"reasons for each unreadable file: {store.path / 'excluded.csv'}")
+    return "\n".join(lines)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def policies(text: str) -> str | dict[str, str]:
+    """`zeros`, or `Edema=ones,Atelectasis=ignore` (findings not named: zeros)."""
+    if "=" not in text:
+        return text
+    pairs = dict(part.split("=", 1) for part in names(text) if "=" in part)
+    wrong = sorted(set(pairs.values()) - set(UNCERTAIN))
+    if wrong or len(pairs) != len(names(text)):
+        raise AttrinetError(f"--uncertain {text}: want one of {', '.join(UNCERTAIN)}, or finding=policy,finding=policy")
+    return pairs
+
+
+@command.command("table")
+@click.option("--labels", type=click.Path(path_type=Path), required=True, help="CSV or Parquet, one row an image.")
+@click.option("--images", type=click.Path(path_type=Path), required=True, help="Folder of PNG, JPEG or DICOM files.")
+@click.option("--findings", help="Label columns, comma-separated; every column of only 1, 0, -1 if left out.")
+@click.option("--image-column", default="image", show_default=True)
+@click.option("--patient-column", default="patient", show_default=True, help="'' where there is none.")
+@click.option("--split-column", help="Column of train, valid, test; a split by patient is made if left out.")
+@click.option("--view-column", help="Column of the projection (PA, AP, lateral).")
+@click.option("--views", help="Keep only these values of --view-column, comma-separated.")
+@click.option("--boxes", type=click.Path(path_type=Path), help="CSV: image, finding, x, y, w, h in pixels.")
+@click.option("--masks", type=click.Path(path_type=Path), help="Folder of <image>_<finding>.png.")
+@click.option("--uncertain", default="zeros", show_default=True, help="-1 becomes zeros, ones, ignore; or finding=….")
+@click.option("--fractions", default="0.7,0.1,0.2", show_default=True, help="Train, valid, test shares of patients.")
+@click.option("--seed", default=0, show_default=True, help="Of the split.")
+@store_options
+def table(labels, images, findings, image_column, patient_column, split_column, view_column, views, boxes, masks,
+          uncertain, fractions, seed, out, verify, quiet, **options) -> None:
+    """Your own data: a table of labels and a folder of images.
+
+    \b
+    Example:
+      attrinet prepare table --labels labels.csv --images png/ --boxes boxes.csv --out stores/mine --size 320
+    """
+    from attrinet.data.table import table_source
+
+    try:
+        shares = dict(zip(SPLITS, (float(part) for part in names(fractions)), strict=True))
+    except ValueError as error:
+        raise AttrinetError(f"--fractions {fractions}: want three numbers, for instance 0.7,0.1,0.2") from error
+    source = table_source(
+        labels, images, findings=names(findings), image_column=image_column, patient_column=patient_column or None,
+        split_column=split_column, view_column=view_column, views=names(views), boxes=boxes, masks=masks,
+        uncertain=policies(uncertain), fractions=shares, seed=seed,
+    )
+    run(source, out, verify, quiet, **options)
+
+
+@command.command("phantom")
+@click.option("--n", default=2000, show_default=True, help="Phantoms to draw, one a patient.")
+@click.option("--seed", default=0, show_default=True, help="Of anatomy, findings and split.")
+@store_options
+def phantom(n, seed, out, verify, quiet, **options) -> None:
+    """Procedural radiographs whose lesions are known to the pixel. For teaching and testing, never to publish.
+
+    \b
+    Example:
+      attrinet prepare phantom --n 2000 --size 64 --out stores/phantom
+    """
+    from attrinet.data.phantom import phantom_source
+
+    run(phantom_source(n, options["size"], seed), out, verify, quiet, **options)

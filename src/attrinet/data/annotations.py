@@ -1,0 +1,110 @@
+"""Lesion boxes and masks: table rows in source pixels, and their rasters at a store's size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pycocotools import mask as coco
+
+from attrinet.data.images import padding
+from attrinet.data.source import ANNOTATION_COLUMNS
+from attrinet.errors import AttrinetError
+
+
+def empty() -> pd.DataFrame:
+    """A table without annotations."""
+    return table([])
+
+
+def table(rows: list[dict]) -> pd.DataFrame:
+    """Rows of box_row and mask_row → annotation table, columns ANNOTATION_COLUMNS."""
+    frame = pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS))
+    numbers = {name: "float64" for name in ("x", "y", "w", "h")}
+    return frame.astype({"id": "string", "finding": "string", "kind": "string", "rle": "string", **numbers,
+                         "source_width": "int64", "source_height": "int64"})
+
+
+def box_row(id: str, finding: str, x: float, y: float, w: float, h: float, width: int, height: int) -> dict:
+    """A box in pixels of an image of width × height; x to the right, y down."""
+    return dict(zip(ANNOTATION_COLUMNS, (id, finding, "box", x, y, w, h, None, width, height), strict=True))
+
+
+def mask_row(id: str, finding: str, mask: np.ndarray) -> dict:
+    """A (H, W) bool mask, stored as a COCO compressed run-length string."""
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
+    return rle_row(id, finding, encoded, mask.shape[1], mask.shape[0])
+
+
+def rle_row(id: str, finding: str, counts: str, width: int, height: int) -> dict:
+    """A mask that already is a COCO compressed run-length string."""
+    nan = math.nan
+    return dict(zip(ANNOTATION_COLUMNS, (id, finding, "mask", nan, nan, nan, nan, counts, width, height), strict=True))
+
+
+def rasterise(rows: pd.DataFrame, size: int, keep_aspect: bool = False) -> np.ndarray:
+    """Union of annotation rows of one image → (size, size) bool, with the geometry of images.resize.
+
+    A pixel belongs to a box that covers its centre, and to a mask that covers at least half of it; an annotation too
+    thin for either still marks the pixel under its middle. Boxes are clipped to the image.
+    """
+    out = np.zeros((size, size), bool)
+    for row in rows.itertuples():
+        width, height = int(row.source_width), int(row.source_height)
+        if row.kind == "box":
+            out |= _box(row.x, row.y, row.w, row.h, width, height, size, keep_aspect)
+        else:
+            out |= _mask(decode(row.rle, width, height, row.id), size, keep_aspect)
+    return out
+
+
+def decode(counts: str, width: int, height: int, id: str = "") -> np.ndarray:
+    """COCO compressed run-length string → (height, width) bool. Raises AttrinetError naming the image."""
+    try:
+        mask = coco.decode({"size": [height, width], "counts": str(counts).encode()})
+    except Exception as error:
+        raise AttrinetError(f"annotation of image {id!r}: not a run-length mask of {width}×{height} pixels") from error
+    return mask.astype(bool)
+
+
+def _axis(start: float, length: float, extent: int, offset: int, side: int, size: int) -> tuple[int, int]:
+    """A stretch of one image axis → [first, last) pixels of the store."""
+    low, high = max(start, 0.0), min(start + length, float(extent))
+    if high <= low:
+        return 0, 0
+    scale = size / side
+    low, high = (low + offset) * scale, (high + offset) * scale
+    first, last = math.ceil(low - 0.5), math.ceil(high - 0.5)
+    if last <= first:
+        first = min(int((low + high) / 2), size - 1)
+        last = first + 1
+    return first, last
+
+
+def _box(x, y, w, h, width: int, height: int, size: int, keep_aspect: bool) -> np.ndarray:
+    top, left = padding(height, width) if keep_aspect else (0, 0)
+    side_x, side_y = (max(width, height),) * 2 if keep_aspect else (width, height)
+    x0, x1 = _axis(x, w, width, left, side_x, size)
+    y0, y1 = _axis(y, h, height, top, side_y, size)
+    out = np.zeros((size, size), bool)
+    out[y0:y1, x0:x1] = True
+    return out
+
+
+def _mask(mask: np.ndarray, size: int, keep_aspect: bool) -> np.ndarray:
+    if not mask.any():
+        return np.zeros((size, size), bool)
+    if keep_aspect and mask.shape[0] != mask.shape[1]:
+        side, (top, left) = max(mask.shape), padding(*mask.shape)
+        square = np.zeros((side, side), bool)
+        square[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+        mask = square
+    if mask.shape == (size, size):
+        return mask
+    share = np.asarray(Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX))
+    out = share >= 0.5
+    if not out.any():
+        out.flat[share.argmax()] = True
+    return out

@@ -1,0 +1,99 @@
+"""Label tables: what they must hold, uncertain labels, and splits that keep patients apart."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS, SPLITS, Source
+from attrinet.errors import AttrinetError
+
+UNCERTAIN = ("zeros", "ones", "ignore")
+
+
+def uncertain_to_label(column: pd.Series, policy: str) -> pd.Series:
+    """Labels 1, 0, −1 (uncertain), blank → Int8 1, 0, <NA>; blank stays <NA>.
+
+    policy for −1: zeros (the paper), ones, ignore (<NA>: left out of that finding's loss), as CheXpert's U-Zeros,
+    U-Ones and U-Ignore (Irvin et al., 2019). Raises AttrinetError naming the column for other values.
+    """
+    if policy not in UNCERTAIN:
+        raise AttrinetError(f"uncertain={policy!r}: choose one of {', '.join(UNCERTAIN)}")
+    values = pd.to_numeric(column, errors="coerce")
+    wrong = column[(values.isna() & column.notna()) | (values.notna() & ~values.isin([0, 1, -1]))]
+    if len(wrong):
+        raise AttrinetError(f"column {column.name!r}: label {wrong.iloc[0]!r} in row {wrong.index[0]}; "
+                            "labels are 1, 0, -1 (uncertain) or blank")
+    replacement = {"zeros": 0, "ones": 1, "ignore": pd.NA}[policy]
+    return values.astype("Int8").replace(-1, replacement).astype("Int8")
+
+
+def policy_for(uncertain: str | Mapping[str, str], finding: str) -> str:
+    """One policy for all findings, or one a finding; findings not named take zeros."""
+    return uncertain if isinstance(uncertain, str) else uncertain.get(finding, "zeros")
+
+
+def split_by_patient(patients: Sequence[str], fractions: Mapping[str, float], seed: int) -> np.ndarray:
+    """Split name of every row, whole patients only, at about these fractions of patients.
+
+    Depends on seed and patient names, not on row order: patients are ranked by a keyed hash of their name.
+    """
+    unique = sorted(set(map(str, patients)))
+    total = sum(fractions.values())
+    if not unique or total <= 0 or min(fractions.values()) < 0:
+        raise AttrinetError(f"split fractions {dict(fractions)}: must not be negative, and add up to more than 0")
+    ranked = sorted(unique, key=lambda p: hashlib.blake2b(f"{seed}/{p}".encode(), digest_size=8).digest())
+    edges = np.round(np.cumsum(list(fractions.values())) / total * len(ranked)).astype(int)
+    place = np.searchsorted(edges, np.arange(len(ranked)), side="right")
+    names = list(fractions)
+    of = {patient: names[k] for patient, k in zip(ranked, place, strict=True)}
+    return np.array([of[str(p)] for p in patients], dtype=object)
+
+
+def need_columns(frame: pd.DataFrame, columns: Iterable[str], where: str) -> None:
+    """Raise AttrinetError naming a missing column, the nearest present one and all others."""
+    for column in columns:
+        if column not in frame.columns:
+            near = difflib.get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            present = ", ".join(map(str, list(frame.columns)[:30]))
+            raise AttrinetError(f"{where}: no column {column!r}{hint} It has: {present}")
+
+
+def check(source: Source) -> None:
+    """Raise AttrinetError for anything that would make a store misleading; see Source for what is expected."""
+    frame, name = source.manifest, source.name
+    need_columns(frame, (*MANIFEST_COLUMNS, *source.findings), name)
+    need_columns(source.annotations, ANNOTATION_COLUMNS, f"{name} annotations")
+    if not source.findings or len(set(source.findings)) != len(source.findings):
+        raise AttrinetError(f"{name}: findings {source.findings} must be one or more different names")
+    clash = set(source.findings) & set(MANIFEST_COLUMNS)
+    if clash:
+        raise AttrinetError(f"{name}: a finding must not be called {sorted(clash)[0]!r}")
+    if len(frame) == 0:
+        raise AttrinetError(f"{name}: no image is left; excluded: {dict(source.excluded) or 'none'}")
+    twice = frame["id"][frame["id"].duplicated()]
+    if len(twice):
+        raise AttrinetError(f"{name}: image id {twice.iloc[0]!r} comes more than once")
+    for column in ("id", "source", "patient", "split"):
+        if frame[column].isna().any():
+            raise AttrinetError(f"{name}: row {frame.index[frame[column].isna()][0]} has no {column}")
+    wrong = sorted(set(frame["split"]) - set(SPLITS))
+    if wrong:
+        raise AttrinetError(f"{name}: unknown split {wrong[0]!r}; splits are {', '.join(SPLITS)}")
+    spread = frame.groupby("patient")["split"].nunique()
+    if (spread > 1).any():
+        raise AttrinetError(f"{name}: patient {spread.index[spread > 1][0]!r} is in more than one split")
+    for finding in source.findings:
+        values = frame[finding].dropna()
+        if not values.isin([0, 1]).all():
+            raise AttrinetError(f"{name}: column {finding!r} holds {values[~values.isin([0, 1])].iloc[0]!r}; "
+                                "labels are 0, 1 or missing")
+    for column, known in (("id", set(frame["id"])), ("finding", set(source.findings))):
+        stray = set(source.annotations[column]) - known
+        if stray:
+            raise AttrinetError(f"{name}: an annotation has the unknown {column} {sorted(stray)[0]!r}")

@@ -1,0 +1,278 @@
+"""`prepare`: read every image of a Source once, in parallel, into a Store; a kill at any moment loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from attrinet.data.images import INTENSITIES, resize, to_uint8
+from attrinet.data.manifest import check
+from attrinet.data.source import SPLITS, Source
+from attrinet.data.store import FORMAT, Store, checksum
+from attrinet.errors import AttrinetError
+
+CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
+TODO, DONE, FAILED = 0, 1, 2
+WORKING_FILES = ("done.npy", "errors.jsonl", "recipe.json")
+
+
+def prepare(
+    source: Source, out: str | Path, size: int, *, keep_aspect: bool = False, intensity: str | None = None,
+    workers: int = 1, progress: bool = True,
+) -> Store:
+    """Read, resize and grey-map all images of `source` into the store folder `out`; returns the store.
+
+    size: pixels a side. intensity: see images.to_uint8; None takes the source's. workers: processes.
+    Works in `out`.partial, which a later call with the same arguments takes up where this one ended, and renames it
+    when complete. Called again on a finished store it does nothing. Unreadable images are left out, counted, and
+    listed with the reason in excluded.csv.
+
+    Raises AttrinetError for a broken source, a store of other data or options at `out`, a full disk, another process
+    preparing the same folder, or when no image could be read.
+    """
+    check(source)
+    out, intensity = Path(out), intensity or source.intensity
+    if intensity not in INTENSITIES:
+        raise AttrinetError(f"intensity={intensity!r}: choose one of {', '.join(INTENSITIES)}")
+    if size < 1 or workers < 1:
+        raise AttrinetError(f"size={size}, workers={workers}: must be 1 or more")
+    recipe = {
+        "adapter": source.name, "findings": list(source.findings), "size": size, "keep_aspect": keep_aspect,
+        "intensity": intensity, "options": dict(source.options), "source": fingerprint(source),
+    }
+    if (out / "meta.json").exists():
+        store = Store.open(out)
+        check_recipe(out, store.meta["recipe"], recipe)
+        return store
+    if out.exists() and any(out.iterdir()):
+        raise AttrinetError(f"{out}: exists and is no store; name another folder with --out")
+    partial = out.with_name(out.name + ".partial")
+    with locked(partial):
+        if (partial / "meta.json").exists():
+            check_recipe(partial, json.loads((partial / "meta.json").read_text())["recipe"], recipe)
+        else:
+            images, done = begin(partial, recipe, len(source.manifest))
+            if len(images) == len(done):  # else the gaps were closed already
+                read_all(source, partial, images, done, keep_aspect, intensity, workers, progress)
+            finish(source, partial, images, done, recipe)
+        for name in (*WORKING_FILES, ".lock"):
+            (partial / name).unlink(missing_ok=True)
+        if out.exists():
+            out.rmdir()
+        os.replace(partial, out)
+    return Store.open(out)
+
+
+def fingerprint(source: Source) -> str:
+    """Changes when any row of the manifest or the annotations does."""
+    digest = hashlib.blake2b(digest_size=16)
+    for frame in (source.manifest, source.annotations):
+        digest.update(frame.to_csv(index=False).encode())
+    return digest.hexdigest()
+
+
+def check_recipe(where: Path, before: dict, now: dict) -> None:
+    now = json.loads(json.dumps(now))
+    differ = [f"{k}: {before.get(k)} there, {now[k]} asked for" for k in now if before.get(k) != now[k]]
+    if differ:
+        raise AttrinetError(f"{where}: holds a store made of other data or with other options ({'; '.join(differ)}); "
+                            "name another folder with --out, or delete it")
+
+
+@contextmanager
+def locked(partial: Path) -> Iterator[None]:
+    """Make the working folder and hold it against other processes; the kernel lets go when this one dies."""
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        file = open(partial / ".lock", "w")
+    except OSError as error:
+        raise AttrinetError(
+            f"{partial}: cannot be made ({error.strerror}); choose another folder with --out"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AttrinetError(f"{partial}: another process is preparing this store") from error
+        yield
+
+
+def begin(partial: Path, recipe: dict, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images and the state of every row, on disk: made new, or as an earlier call left them."""
+    recipe_file = partial / "recipe.json"
+    if recipe_file.exists():
+        check_recipe(partial, json.loads(recipe_file.read_text()), recipe)
+        return np.load(partial / "images.npy", mmap_mode="r+"), np.load(partial / "done.npy", mmap_mode="r+")
+    try:
+        for name, shape in (("images.npy", (count, recipe["size"], recipe["size"])), ("done.npy", (count,))):
+            np.lib.format.open_memmap(partial / name, mode="w+", dtype=np.uint8, shape=shape)
+            # a memory map into a hole would die by signal where the disk is full: take the room now
+            with open(partial / name, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        recipe_file.with_suffix(".tmp").write_text(json.dumps(recipe))
+        os.replace(recipe_file.with_suffix(".tmp"), recipe_file)
+    except OSError as error:
+        for name in ("images.npy", "done.npy"):
+            (partial / name).unlink(missing_ok=True)
+        raise AttrinetError(f"{partial}: cannot be written ({error.strerror}); the images need "
+                            f"{count * recipe['size'] ** 2 / 1e9:.2f} GB") from error
+    return np.load(partial / "images.npy", mmap_mode="r+"), np.load(partial / "done.npy", mmap_mode="r+")
+
+
+def read_all(
+    source: Source, partial: Path, images: np.ndarray, done: np.ndarray, keep_aspect: bool, intensity: str,
+    workers: int, progress: bool,
+) -> None:
+    """Fill the rows that are not done. A row is marked only after its pixels and its error are written."""
+    todo = np.flatnonzero(done == TODO)
+    chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
+    sources = source.manifest["source"].to_numpy()
+    setup = (source.read, str(partial / "images.npy"), keep_aspect, intensity)
+    bar = tqdm(total=len(done), initial=len(done) - len(todo), unit="image", desc=f"preparing {source.name}",
+               disable=not progress, smoothing=0.05, dynamic_ncols=True)
+    with open(partial / "errors.jsonl", "a") as errors, bar:
+        errors.write("\n")  # a kill may have cut the last line short
+        for rows, messages in results(setup, [(rows, sources[rows].tolist()) for rows in chunks], workers):
+            for row, message in messages.items():
+                errors.write(json.dumps([int(row), message]) + "\n")
+            errors.flush()
+            done[rows] = [FAILED if row in messages else DONE for row in rows]
+            bar.update(len(rows))
+
+
+def results(setup: tuple, tasks: list, workers: int) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+    """(rows, errors by row) of every task as it ends; a bounded number of tasks is under way."""
+    if workers == 1 or len(tasks) < 2:
+        _start_worker(*setup, watch=False)
+        yield from map(_read_chunk, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, context, _start_worker, setup) as pool:
+            waiting, pending = iter(tasks), set()
+            while True:
+                room = islice(waiting, 4 * workers - len(pending))
+                pending |= {pool.submit(_read_chunk, task) for task in room}
+                if not pending:
+                    return
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+    except BrokenProcessPool as error:
+        raise AttrinetError("a worker process died (out of memory?); nothing read so far is lost: run the same "
+                            "command again, with fewer --workers") from error
+
+
+_worker: tuple = ()
+
+
+def _start_worker(read, images: str, keep_aspect: bool, intensity: str, watch: bool = True) -> None:
+    global _worker  # one assignment when the process starts; tasks then carry only row numbers
+    _worker = (read, np.load(images, mmap_mode="r+"), keep_aspect, intensity)
+    if watch:
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _read_chunk(task: tuple[np.ndarray, list[str]]) -> tuple[np.ndarray, dict[int, str]]:
+    read, images, keep_aspect, intensity = _worker
+    messages = {}
+    for row, name in zip(*task, strict=True):
+        try:
+            images[row] = to_uint8(resize(read(name), images.shape[1], keep_aspect), intensity)
+        except AttrinetError as error:
+            messages[int(row)] = str(error)
+        except Exception as error:  # one bad file among 200,000 must not end the work
+            messages[int(row)] = f"{name}: {type(error).__name__}: {error}"
+    return task[0], messages
+
+
+def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, recipe: dict) -> None:
+    """Close the gaps of unreadable images and write the tables and meta.json into the working folder."""
+    keep = np.asarray(done) == DONE
+    failed = {row: message for row, message in _errors(partial / "errors.jsonl") if done[row] == FAILED}
+    if not keep.any():
+        first = next(iter(failed.values()))
+        raise AttrinetError(f"{partial}: none of {len(done)} images could be read; the first: {first}")
+    manifest = source.manifest[keep].reset_index(drop=True)
+    annotations = source.annotations[source.annotations["id"].isin(set(manifest["id"]))].reset_index(drop=True)
+    try:
+        if not keep.all() and len(images) == len(done):
+            _close_gaps(partial, images, np.flatnonzero(keep))
+        manifest.to_parquet(partial / "manifest.parquet", index=False)
+        annotations.to_parquet(partial / "annotations.parquet", index=False)
+        with open(partial / "excluded.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "source", "reason"])
+            names = source.manifest[["id", "source"]].to_numpy()
+            writer.writerows([*names[row], message] for row, message in sorted(failed.items()))
+        excluded = Counter(source.excluded) + Counter({"unreadable": len(failed)})
+        meta = {
+            "format": FORMAT, **{k: recipe[k] for k in ("adapter", "findings", "size", "keep_aspect", "intensity")},
+            "options": recipe["options"], "images": len(manifest), "counts": counts(manifest, source.findings),
+            "annotated": annotations.groupby("finding")["id"].nunique().to_dict(), "excluded": dict(excluded),
+            "checksum": checksum(partial / "images.npy"), "recipe": recipe,
+        }
+        temporary = partial / "meta.json.tmp"
+        temporary.write_text(json.dumps(meta, indent=2) + "\n")
+        os.replace(temporary, partial / "meta.json")
+    except OSError as error:
+        raise AttrinetError(f"{partial}: cannot be written ({error.strerror}); make room and run the same command "
+                            "again, it goes on from here") from error
+
+
+def counts(manifest: pd.DataFrame, findings: tuple[str, ...]) -> dict:
+    """Images and patients of every split, and of every finding how many are positive, negative, unknown."""
+    out = {}
+    for split in SPLITS:
+        part = manifest[manifest["split"] == split]
+        labels = {
+            f: {"positive": int((part[f] == 1).sum()), "negative": int((part[f] == 0).sum()),
+                "unknown": int(part[f].isna().sum())}
+            for f in findings
+        }
+        out[split] = {"images": len(part), "patients": int(part["patient"].nunique()), "findings": labels}
+    return out
+
+
+def _close_gaps(partial: Path, images: np.ndarray, rows: np.ndarray) -> None:
+    """Copy the good rows to a new file, a block at a time, and put it in the place of the old."""
+    new = partial / "closed.npy"
+    target = np.lib.format.open_memmap(new, mode="w+", dtype=np.uint8, shape=(len(rows), *images.shape[1:]))
+    with open(new, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    for start in range(0, len(rows), 1024):
+        target[start : start + 1024] = images[rows[start : start + 1024]]
+    target.flush()
+    os.replace(new, partial / "images.npy")
+
+
+def _errors(path: Path) -> Iterator[tuple[int, str]]:
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row, message = json.loads(line)
+        except ValueError:
+            continue  # cut short by a kill: its row is not marked and was read again
+        yield row, message
