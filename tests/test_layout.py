@@ -16,7 +16,10 @@ ALLOWED = {
     "nets": {"nets", "errors"},
     "data": {"data", "errors"},
     "metrics": {"metrics", "errors", "protocols"},
-    "report": {"report", "errors"},
+    "provenance": set(),
+    "folder": {"data", "nets", "errors"},
+    "evaluation": {"data", "metrics", "protocols", "errors"},
+    "report": {"report", "data", "nets", "metrics", "errors"},
     "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
 }
 

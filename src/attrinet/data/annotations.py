@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pycocotools import mask as coco
 
+from attrinet.data import rle
 from attrinet.data.images import padding
 from attrinet.data.source import ANNOTATION_COLUMNS
 from attrinet.errors import AttrinetError
@@ -34,8 +34,7 @@ def box_row(id: str, finding: str, x: float, y: float, w: float, h: float, width
 
 def mask_row(id: str, finding: str, mask: np.ndarray) -> dict:
     """A (H, W) bool mask, stored as a COCO compressed run-length string."""
-    encoded = coco.encode(np.asfortranarray(mask, np.uint8))["counts"].decode()
-    return rle_row(id, finding, encoded, mask.shape[1], mask.shape[0])
+    return rle_row(id, finding, rle.encode(mask), mask.shape[1], mask.shape[0])
 
 
 def rle_row(id: str, finding: str, counts: str, width: int, height: int) -> dict:
@@ -63,10 +62,11 @@ def rasterise(rows: pd.DataFrame, size: int, keep_aspect: bool = False) -> np.nd
 def decode(counts: str, width: int, height: int, id: str = "") -> np.ndarray:
     """COCO compressed run-length string → (height, width) bool. Raises AttrinetError naming the image."""
     try:
-        mask = coco.decode({"size": [height, width], "counts": str(counts).encode()})
-    except Exception as error:
-        raise AttrinetError(f"annotation of image {id!r}: not a run-length mask of {width}×{height} pixels") from error
-    return mask.astype(bool)
+        return rle.decode(counts, height, width)
+    except (ValueError, TypeError) as error:
+        raise AttrinetError(
+            f"annotation of image {id!r}: not a run-length mask of {width}×{height} pixels ({error})"
+        ) from error
 
 
 def _axis(start: float, length: float, extent: int, offset: int, side: int, size: int) -> tuple[int, int]:

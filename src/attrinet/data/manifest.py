@@ -91,7 +91,7 @@ def check(source: Source) -> None:
     for finding in source.findings:
         values = frame[finding].dropna()
         if not values.isin([0, 1]).all():
-            raise AttrinetError(f"{name}: column {finding!r} holds {values[~values.isin([0, 1])].iloc[0]!r}; "
+            raise AttrinetError(f"{name}: column {finding!r} holds {values[~values.isin([0, 1])].iloc[0]}; "
                                 "labels are 0, 1 or missing")
     for column, known in (("id", set(frame["id"])), ("finding", set(source.findings))):
         stray = set(source.annotations[column]) - known

@@ -152,7 +152,10 @@ def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence
         if pd.notna(box.get("source_width", pd.NA)) and pd.notna(box.get("source_height", pd.NA)):
             width, height = int(box["source_width"]), int(box["source_height"])
         else:
-            width, height = image_size(manifest["source"][row])
+            try:
+                width, height = image_size(manifest["source"][row])
+            except AttrinetError:
+                continue  # an unreadable image; prepare leaves it out, counts and names it
         rows.append(notes.box_row(manifest["id"][row], box["finding"], *corners, width, height))
     return rows
 

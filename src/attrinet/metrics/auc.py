@@ -20,33 +20,32 @@ class Auc:
     mean: float
 
 
-def auc(labels: np.ndarray, scores: np.ndarray, findings: Sequence[str], weights: np.ndarray | None = None) -> Auc:
-    """AUC of every finding: labels (N, C) 1, 0 or NaN (unknown: left out), scores (N, C), any monotone scale.
-
-    weights: (N,) how often an image counts, for the bootstrap; None: once.
-    """
-    values = {
-        name: binary_auc(labels[:, c], scores[:, c], weights) for c, name in enumerate(findings)
-    }
+def auc(labels: np.ndarray, scores: np.ndarray, findings: Sequence[str]) -> Auc:
+    """AUC of every finding: labels (N, C) 1, 0 or NaN (unknown: left out), scores (N, C), any monotone scale."""
+    once = np.ones((1, len(labels)))
+    values = {name: float(weighted_auc(labels[:, c], scores[:, c], once)[0]) for c, name in enumerate(findings)}
     known = [v for v in values.values() if not np.isnan(v)]
     return Auc(values, float(np.mean(known)) if known else float("nan"))
 
 
-def binary_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """The chance that a positive image scores higher than a negative one, ties half (Mann–Whitney): (N,), (N,) → AUC.
+def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The chance that a positive image scores higher than a negative one, ties half (Mann–Whitney).
 
-    One sort and two sums, weights included, so that a bootstrap of thousands of draws takes seconds.
+    labels, scores: (N,). weights: (D, N), how often each image counts in each of D draws; the images are sorted once
+    for all draws. Returns (D,), NaN where nothing is positive or nothing negative.
     """
-    known = ~np.isnan(labels)
-    y, s = labels[known], scores[known]
-    w = np.ones(len(y)) if weights is None else np.asarray(weights, float)[known]
-    values, group = np.unique(s, return_inverse=True)
-    positive = np.bincount(group, w * (y == 1), len(values))
-    negative = np.bincount(group, w * (y == 0), len(values))
-    if positive.sum() == 0 or negative.sum() == 0:
-        return float("nan")
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + negative / 2)).sum() / (positive.sum() * negative.sum()))
+    known = np.flatnonzero(~np.isnan(labels))
+    order = known[np.argsort(scores[known], kind="stable")]
+    if len(order) == 0:
+        return np.full(len(weights), np.nan)
+    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where a new score begins
+    w = weights[:, order]
+    positive = np.add.reduceat(w * (labels[order] == 1), starts, axis=1, dtype=np.float64)  # (D, distinct scores)
+    negative = np.add.reduceat(w * (labels[order] == 0), starts, axis=1, dtype=np.float64)
+    below = np.cumsum(negative, axis=1) - negative
+    pairs = positive.sum(1) * negative.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(pairs > 0, (positive * (below + negative / 2)).sum(1) / pairs, np.nan)
 
 
 def roc(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

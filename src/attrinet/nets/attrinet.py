@@ -157,6 +157,7 @@ class AttriNet(nn.Module):
             counterfactuals += cf[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
         return torch.stack(maps, 1), torch.stack(counterfactuals, 1)
 
+    @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 1, H, W) in [-1, 1] → logits (B, C), the same numbers as explain()."""
         return self._logits_of(self.attribution_maps(images)[0])

@@ -1,0 +1,91 @@
+"""attrinet explain"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from attrinet.cli.run_folder import device_option, open_run
+from attrinet.errors import AttrinetError
+from attrinet.nets.attrinet import Explanation
+
+
+@click.command("explain")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/explanations if left out.")
+@click.option("--format", "formats", default="png", show_default=True, help="png, npz, or both: png,npz.")
+@click.option("--findings", help="Only these, comma-separated.")
+@device_option
+def command(run, images, out, formats, findings, device) -> None:
+    """Predict IMAGEs (PNG, JPEG, DICOM) and show the evidence for every finding.
+
+    PNG: image, contributions, attribution map and counterfactual, a line a finding. NPZ: the same as float32 arrays,
+    with probabilities, logits, bias and thresholds. A failing image does not stop the others.
+
+    \b
+    Examples:
+      attrinet explain runs/nih_64 study.dcm
+      attrinet explain runs/nih_64 png/*.png --format png,npz --out explained/
+    """
+    kinds = [part.strip() for part in formats.split(",")]
+    if not set(kinds) <= {"png", "npz"}:
+        raise AttrinetError(f"--format {formats}: want png, npz, or png,npz")
+    model = open_run(run, device).model
+    shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else range(len(model.findings))
+    folder = out or (run.parent if run.name == "best" else run) / "explanations"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AttrinetError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from error
+    failed, names = [], unique_names(images)
+    for path, name in zip(images, names, strict=True):
+        try:
+            image = model.reader(path)
+        except AttrinetError as error:
+            failed.append(str(error))
+            click.echo(f"attrinet: {error}", err=True)
+            continue
+        result = model.explain(image)
+        if "npz" in kinds:
+            save_npz(folder / f"{name}.npz", result)
+        if "png" in kinds:
+            from attrinet.report.figures import explanation_figure, png
+
+            picture = png(explanation_figure(image[0, 0].numpy(), result, 0, list(shown)))
+            (folder / f"{name}.png").write_bytes(picture)
+        click.echo(line(path, result, list(shown)))
+    click.echo(f"written: {folder}")
+    if failed:
+        raise AttrinetError(f"{len(failed)} of {len(images)} images could not be read; the others are done")
+
+
+def unique_names(images: tuple[Path, ...]) -> list[str]:
+    """File names to write: the image's own, numbered where two are the same."""
+    names: list[str] = []
+    for path in images:
+        name, number = path.stem, 1
+        while name in names:
+            number += 1
+            name = f"{path.stem}-{number}"
+        names.append(name)
+    return names
+
+
+def save_npz(path: Path, out: Explanation) -> None:
+    arrays = {k: getattr(out, k)[0].cpu().numpy() for k in
+              ("probabilities", "logits", "attribution", "counterfactual", "contributions")}
+    np.savez_compressed(path, findings=np.array(out.findings), bias=out.bias.cpu().numpy(),
+                        thresholds=out.thresholds.cpu().numpy(), **arrays)
+
+
+def line(path: Path, out: Explanation, shown: list[int]) -> str:
+    """One JSON object an image, so that the output can be piped on."""
+    return json.dumps({
+        "image": str(path),
+        **{out.findings[c]: {"probability": round(float(out.probabilities[0, c]), 4),
+                             "called": bool(out.called[0, c])} for c in shown},
+    })

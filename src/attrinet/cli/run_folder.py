@@ -1,0 +1,50 @@
+"""What the verbs that read a run share: its model, configuration and store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import torch
+
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
+from attrinet.folder import load
+from attrinet.nets.attrinet import AttriNet
+from attrinet.train.config import Config, load_config
+
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
+store_option = click.option("--store", type=click.Path(path_type=Path), help="Store; the run's own if left out.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder (config: how it was trained), or a model folder alone (config: None)."""
+
+    path: Path
+    model: AttriNet
+    config: Config | None
+
+    def store(self, given: Path | None) -> Store:
+        """The store named by --store, or the one the run was trained on. Raises AttrinetError if there is none."""
+        if given is None and self.config is None:
+            raise AttrinetError(f"{self.path}: a model folder names no store; add --store")
+        store = Store.open(given or self.config.data.store).select(self.model.findings)
+        if store.size != self.model.image_size:
+            raise AttrinetError(f"{store.path}: holds {store.size}-pixel images, the model was trained on "
+                                f"{self.model.image_size}; prepare it with --size {self.model.image_size}")
+        return store
+
+
+def open_run(path: Path, device: str = "auto") -> Run:
+    """The best model of a run folder, or of a model folder."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise AttrinetError(f"--device {device}: not usable here ({str(error).splitlines()[0]})") from error
+    config = load_config(path / "config.yaml") if (path / "config.yaml").exists() else None
+    return Run(path, load(path, where), config)

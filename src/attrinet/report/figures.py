@@ -1,0 +1,220 @@
+"""Pictures: maps over images, class centres, curves. Every colour bar is symmetric around 0 and says its unit."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from attrinet.nets.attrinet import Explanation, GlobalExplanation
+
+SIGNED = "RdBu_r"  # red: for the finding; blue: against it
+FOR, AGAINST, INK, MUTED = "#b2182b", "#2166ac", "#1d2733", "#6b7785"
+COLORS = ("#3b6fb6", "#d1662c", "#3f8f5f", "#8e5aa8", "#b08a1e", "#4b9aa5", "#a5536b", "#6b7785")
+CELL = 2.05  # inches a picture
+ATTRIBUTION_UNIT = "change of grey level\n(image: −1 … 1)"
+CONTRIBUTION_UNIT = "logit / pixel × 10⁻³"
+
+
+def limit(values: np.ndarray, share: float = 99.8) -> float:
+    """Half-width of a symmetric colour range: a high percentile of |values|, so that one pixel does not set it."""
+    return max(float(np.percentile(np.abs(values), share)), 1e-6)
+
+
+def blend(image: np.ndarray, values: np.ndarray, half: float) -> np.ndarray:
+    """(H, W) image in [-1, 1] under signed values: (H, W, 3). Where the value is 0 the image shows unchanged."""
+    from matplotlib import colormaps
+
+    grey = np.repeat(((image + 1) / 2)[..., None], 3, axis=2)
+    scaled = np.clip(values / half, -1, 1)
+    color = colormaps[SIGNED](0.5 + scaled / 2)[..., :3]
+    strength = (np.abs(scaled) ** 0.7 * 0.85)[..., None]
+    return np.clip(grey * (1 - strength) + color * strength, 0, 1)
+
+
+def figure(columns: float, rows: float, extra_width: float = 0.0, extra_height: float = 0.0) -> Figure:
+    return Figure(figsize=(columns * CELL + extra_width, rows * CELL + extra_height), dpi=110, layout="constrained")
+
+
+def bare(axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def color_bar(fig: Figure, axes, half: float, unit: str) -> None:
+    bar = fig.colorbar(ScalarMappable(Normalize(-half, half), SIGNED), ax=axes, location="bottom", shrink=0.86,
+                       aspect=22, pad=0.02)
+    bar.set_label(unit, fontsize=7.5, color=INK)
+    bar.set_ticks([-half, 0, half], labels=[f"−{half:.2g}", "0", f"+{half:.2g}"])
+    bar.ax.tick_params(labelsize=7.5, length=2)
+    bar.outline.set_visible(False)
+
+
+def explanation_figure(
+    image: np.ndarray, out: Explanation, row: int, findings: Sequence[int],
+    masks: Mapping[int, np.ndarray] | None = None,
+) -> Figure:
+    """One image explained: a line a finding with the evidence over the image, M_c(x), and the counterfactual.
+
+    image: (H, W) in [-1, 1]. row: its place in the batch `out`. findings: which to draw. masks: finding → (H, W) bool
+    known lesion, outlined. Colour ranges are the same in all lines, so lines can be compared.
+    """
+    masks = masks or {}
+    maps = out.attribution[row].cpu().numpy()
+    contributions = out.contributions[row].cpu().numpy() * 1e3
+    counterfactuals = out.counterfactual[row].cpu().numpy()
+    half_c, half_m = limit(contributions[list(findings)]), limit(maps[list(findings)])
+    fig = figure(4, len(findings), extra_width=1.1, extra_height=0.85)
+    grid = fig.subplots(len(findings), 4, squeeze=False)
+    titles = ("image", "contributions to the logit", "attribution map M(x)", "counterfactual x + M(x)")
+    for line, c in zip(grid, findings, strict=True):
+        pictures = (image, blend(image, contributions[c], half_c), None, counterfactuals[c])
+        for k, axes in enumerate(line):
+            if k == 2:
+                axes.imshow(maps[c], cmap=SIGNED, vmin=-half_m, vmax=half_m, interpolation="nearest")
+            else:
+                axes.imshow(pictures[k], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+            if c in masks and k < 2:
+                axes.contour(masks[c], levels=[0.5], colors="#2fbf4f", linewidths=1.2)
+            bare(axes)
+        p, t = float(out.probabilities[row, c]), float(out.thresholds[c])
+        called = p >= t
+        line[0].set_ylabel(
+            f"{out.findings[c]}\np = {p:.2f} {'≥' if called else '<'} {t:.2f}", fontsize=8.5,
+            color=FOR if called else INK, fontweight="bold" if called else "normal",
+        )
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=9, color=INK)
+    color_bar(fig, grid[:, 1], half_c, CONTRIBUTION_UNIT)
+    color_bar(fig, grid[:, 2], half_m, ATTRIBUTION_UNIT)
+    for k in (0, 3):
+        grey = fig.colorbar(ScalarMappable(Normalize(-1, 1), "gray"), ax=grid[:, k], location="bottom", shrink=0.86,
+                            aspect=22, pad=0.02)
+        grey.set_label("grey level", fontsize=7.5, color=INK)
+        grey.set_ticks([-1, 0, 1], labels=["−1", "0", "+1"])
+        grey.ax.tick_params(labelsize=7.5, length=2)
+        grey.outline.set_visible(False)
+    return fig
+
+
+def global_figure(explanation: GlobalExplanation) -> Figure:
+    """Class centres and classifier weights of every finding (Fig. 5)."""
+    positive = explanation.positive_center.cpu().numpy()
+    negative = explanation.negative_center.cpu().numpy()
+    weights = explanation.weights.cpu().numpy()
+    count = len(explanation.findings)
+    half, half_w = limit(np.stack([positive, negative])), limit(weights, 100)
+    fig = figure(3, count, extra_width=1.1, extra_height=0.85)
+    grid = fig.subplots(count, 3, squeeze=False)
+    for c, line in enumerate(grid):
+        for axes, values, h in zip(line, (positive[c], negative[c], weights[c]), (half, half, half_w), strict=True):
+            axes.imshow(values, cmap=SIGNED, vmin=-h, vmax=h, interpolation="nearest")
+            bare(axes)
+        line[0].set_ylabel(explanation.findings[c], fontsize=8.5, color=INK)
+    for axes, title in zip(grid[0], ("positive class centre", "negative class centre", "classifier weights"),
+                           strict=True):
+        axes.set_title(title, fontsize=9, color=INK)
+    color_bar(fig, grid[:, :2], half, ATTRIBUTION_UNIT.replace("\n", " "))
+    color_bar(fig, grid[:, 2], half_w, "logit / mean change in a cell")
+    return fig
+
+
+def evidence_figure(
+    images: np.ndarray, evidence: np.ndarray, masks: np.ndarray, captions: Sequence[str], columns: int = 5
+) -> Figure:
+    """Evidence against known lesions (outlined): images, evidence, masks (B, H, W), `columns` of them a line."""
+    lines = -(-len(images) // columns)
+    fig = figure(columns, 2 * lines, extra_width=0.2, extra_height=0.75 + 0.3 * lines)
+    grid = fig.subplots(2 * lines, columns, squeeze=False)
+    evidence = evidence * 1e3
+    half = limit(evidence)
+    for axes in grid.flat:
+        bare(axes)
+    for k in range(len(images)):
+        above, below = grid[2 * (k // columns), k % columns], grid[2 * (k // columns) + 1, k % columns]
+        above.imshow(images[k], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        below.imshow(blend(images[k], evidence[k], half), interpolation="nearest")
+        above.set_title(captions[k], fontsize=8.5, color=INK)
+        for axes in (above, below):
+            axes.contour(masks[k], levels=[0.5], colors="#2fbf4f", linewidths=1.2)
+    color_bar(fig, grid[-1, :], half, "evidence: " + CONTRIBUTION_UNIT)
+    return fig
+
+
+def roc_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Mapping[str, str]) -> Figure:
+    """ROC curves: finding → (false positive rate, true positive rate); labels: finding → legend text."""
+    fig = Figure(figsize=(4.6, 4.3), layout="constrained")
+    axes = fig.subplots()
+    axes.plot([0, 1], [0, 1], color="#c6ccd3", linewidth=1, linestyle="--")
+    for (name, (fpr, tpr)), color in zip(curves.items(), colors(len(curves)), strict=True):
+        axes.plot(fpr, tpr, color=color, linewidth=1.6, label=labels[name])
+    axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axes.legend(fontsize=7.5, loc="lower right", frameon=False)
+    tidy(axes)
+    return fig
+
+
+def intervals_figure(rows: Sequence[tuple[str, float, float, float]], label: str, chance: float) -> Figure:
+    """Values with their intervals, one line each: (name, value, low, high)."""
+    fig = Figure(figsize=(4.6, 0.36 * len(rows) + 0.9), layout="constrained")
+    axes = fig.subplots()
+    axes.axvline(chance, color="#c6ccd3", linewidth=1, linestyle="--")
+    for k, (_, value, low, high) in enumerate(rows):
+        axes.plot([low, high], [k, k], color=COLORS[0], linewidth=2, solid_capstyle="round")
+        axes.plot(value, k, "o", color=COLORS[0], markersize=5.5)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    tidy(axes)
+    return fig
+
+
+def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
+    """Validation AUC and losses over generator steps, from the records of metrics.jsonl."""
+    fig = Figure(figsize=(9.2, 2.9), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    findings = list(valid[-1]["auc"]) if valid else []
+    for name, color in zip(findings, colors(len(findings)), strict=True):
+        left.plot([r["step"] for r in valid], [r["auc"][name] for r in valid], color=color, linewidth=1.2, label=name)
+    left.plot([r["step"] for r in valid], [r["mean_auc"] for r in valid], color=INK, linewidth=2.2, label="mean")
+    left.set(xlabel="generator steps", ylabel="validation AUC")
+    left.legend(fontsize=7, frameon=False, loc="lower right")
+    names = {"generator/classification": "classification, before λ", "classifier/loss": "classifiers on fresh maps"}
+    for (key, label), color in zip(names.items(), COLORS, strict=False):
+        points = [(r["step"], r[key]) for r in train if key in r]
+        if points:
+            right.plot(*zip(*points, strict=True), color=color, linewidth=1.4, label=label)
+    right.set(xlabel="generator steps", ylabel="cross-entropy, nats")
+    right.legend(fontsize=7, frameon=False)
+    for axes in (left, right):
+        tidy(axes)
+    return fig
+
+
+def colors(count: int) -> list[str]:
+    return [COLORS[k % len(COLORS)] for k in range(count)]
+
+
+def tidy(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, length=3)
+    axes.xaxis.label.set_size(8.5)
+    axes.yaxis.label.set_size(8.5)
+
+
+def png(fig: Figure) -> bytes:
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(fig: Figure) -> str:
+    """The figure inside an HTML page."""
+    return "data:image/png;base64," + base64.b64encode(png(fig)).decode()

@@ -1,0 +1,67 @@
+"""Uncertain labels follow their policy, patients stay together, and broken sources are refused with their row."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attrinet.data import annotations as notes
+from attrinet.data.manifest import check, need_columns, split_by_patient, uncertain_to_label
+from attrinet.data.phantom import phantom_source
+from attrinet.errors import AttrinetError
+
+
+@pytest.mark.parametrize("policy,want", [("zeros", [1, 0, 0, None]), ("ones", [1, 0, 1, None]),
+                                         ("ignore", [1, 0, None, None])])
+def test_uncertain_policies(policy, want):
+    got = uncertain_to_label(pd.Series([1.0, 0.0, -1.0, np.nan], name="Edema"), policy)
+    assert [None if pd.isna(v) else int(v) for v in got] == want
+
+
+def test_a_label_that_is_none_names_its_column_and_row():
+    with pytest.raises(AttrinetError, match=r"'Edema': label 'yes' in row 1"):
+        uncertain_to_label(pd.Series(["1", "yes"], name="Edema"), "zeros")
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(0, 5))
+def test_no_patient_is_in_two_splits_whatever_the_order(patients, seed):
+    fractions = {"train": 0.7, "valid": 0.1, "test": 0.2}
+    names = [f"p{p}" for p in patients]
+    split = dict(zip(names, split_by_patient(names, fractions, seed), strict=True))
+    assert [split[p] for p in names] == list(split_by_patient(names, fractions, seed))
+    again = dict(zip(names[::-1], split_by_patient(names[::-1], fractions, seed), strict=True))
+    assert again == split
+
+
+def test_fractions_are_of_patients():
+    got = pd.Series(split_by_patient([str(k) for k in range(1000)], {"train": 0.8, "valid": 0.2}, 0)).value_counts()
+    assert got.to_dict() == {"train": 800, "valid": 200}
+
+
+def test_a_missing_column_names_the_nearest():
+    with pytest.raises(AttrinetError, match="did you mean 'Patient'"):
+        need_columns(pd.DataFrame({"Patient": [1]}), ["patient"], "labels.csv")
+
+
+def broken(change):
+    source = phantom_source(12, 32)
+    frame = source.manifest.copy()
+    return dataclasses.replace(source, **change(source, frame))
+
+
+@pytest.mark.parametrize("change,message", [
+    (lambda s, f: {"manifest": f.assign(id="same")}, "comes more than once"),
+    (lambda s, f: {"manifest": f.assign(patient="same")}, "in more than one split"),
+    (lambda s, f: {"manifest": f.assign(split="training")}, "unknown split 'training'"),
+    (lambda s, f: {"manifest": f.assign(source=None)}, "no source"),
+    (lambda s, f: {"manifest": f.assign(Edema=3)}, "'Edema' holds 3"),
+    (lambda s, f: {"manifest": f.iloc[:0], "excluded": {"lateral view": 3}}, "lateral view"),
+    (lambda s, f: {"findings": ("Edema", "Edema")}, "different names"),
+    (lambda s, f: {"annotations": notes.table([notes.box_row("?", "Edema", 0, 0, 1, 1, 9, 9)])}, "unknown id '\\?'"),
+])
+def test_a_source_that_would_mislead_is_refused(change, message):
+    with pytest.raises(AttrinetError, match=message):
+        check(broken(change))

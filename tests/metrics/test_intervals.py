@@ -1,0 +1,54 @@
+"""Bootstrap over patients: right coverage, wider when images of a patient are copies, memory in blocks."""
+
+import numpy as np
+import pytest
+
+from attrinet.metrics import intervals
+from attrinet.metrics.intervals import Bootstrap, weighted_mean
+
+
+def mean_interval(values, patients, **options):
+    return Bootstrap(np.asarray(patients), **options).intervals(lambda w: weighted_mean(values, w)[:, None])[0]
+
+
+def test_interval_of_a_mean_is_that_of_the_standard_error():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    got = mean_interval(values, np.arange(400), draws=4000)
+    error = values.std() / np.sqrt(400)
+    assert got.value == pytest.approx(values.mean())
+    assert (got.high - got.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.06)
+
+
+def test_nineteen_of_twenty_intervals_cover_the_truth():
+    covered = 0
+    for seed in range(200):
+        values = np.random.default_rng(seed).normal(0, 1, 60)
+        got = mean_interval(values, np.arange(60), draws=300, seed=seed)
+        covered += got.low <= 0 <= got.high
+    assert 178 <= covered <= 199  # 95 % of 200, four standard deviations either way
+
+
+def test_four_copies_of_each_patient_do_not_narrow_the_interval():
+    values = np.random.default_rng(1).normal(0, 1, 50)
+    alone = mean_interval(values, np.arange(50))
+    copies = mean_interval(np.repeat(values, 4), np.repeat(np.arange(50), 4))
+    assert copies.low == pytest.approx(alone.low) and copies.high == pytest.approx(alone.high)
+
+
+def test_the_same_seed_pairs_two_methods_and_blocks_change_nothing(monkeypatch):
+    random = np.random.default_rng(2)
+    a = random.normal(0, 10, 80)
+    b = a + 0.1
+    w = Bootstrap(np.arange(80), 200)
+    (difference,) = w.intervals(lambda w: (weighted_mean(b, w) - weighted_mean(a, w))[:, None])
+    assert difference.high - difference.low < 1e-9  # unpaired it would be about 6
+    whole = mean_interval(a, np.arange(80))
+    monkeypatch.setattr(intervals, "BLOCK", 80 * 7)
+    assert mean_interval(a, np.arange(80)) == whole
+
+
+def test_undefined_draws_give_no_bounds_rather_than_wrong_ones():
+    values = np.array([1.0] + [np.nan] * 50)
+    got = mean_interval(values, np.arange(51), draws=200)
+    assert got.value == 1 and (np.isnan(got.low) or got.low == 1)
+    assert np.isnan(mean_interval(np.full(4, np.nan), np.arange(4)).value)
