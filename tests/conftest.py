@@ -3,6 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # tiny networks: more threads only get into each other's way
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

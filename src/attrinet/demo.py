@@ -23,8 +23,8 @@ AUC_GOAL, ENRICHMENT_GOAL = 0.90, 3.0
 
 
 def demo(
-    out: Path, *, seed: int = 0, overrides: tuple[str, ...] = (), workers: int = 2, progress: bool = True,
-    say: Callable[[str], None] = print,
+    out: Path, *, seed: int = 0, phantoms: int = PHANTOMS, overrides: tuple[str, ...] = (), workers: int = 2,
+    progress: bool = True, say: Callable[[str], None] = print,
 ) -> dict:
     """Run the demo into `out` and return the metrics of the held-out phantoms. Run again, it goes on where it was."""
     started = time.monotonic()
@@ -32,8 +32,8 @@ def demo(
     def step(text: str) -> None:
         say(f"[{time.monotonic() - started:5.0f} s] {text}")
 
-    step(f"drawing {PHANTOMS} phantom radiographs of {SIZE}×{SIZE} pixels, seed {seed}")
-    store = prepare(phantom_source(PHANTOMS, SIZE, seed), out / "store", SIZE, workers=workers, progress=progress)
+    step(f"drawing {phantoms} phantom radiographs of {SIZE}×{SIZE} pixels, seed {seed}")
+    store = prepare(phantom_source(phantoms, SIZE, seed), out / "store", SIZE, workers=workers, progress=progress)
     config = load_config(config_file(), (f"data.store={out / 'store'}", f"run.seed={seed}", *overrides))
     step(f"training a small Attri-Net, {config.schedule.steps} steps (Ctrl-C stops, the same command goes on)")
     train(config, out, resume=True, progress=progress)

@@ -51,7 +51,7 @@ def source(folder, **options):
 def test_what_is_left_out_is_counted_and_the_rest_is_what_read_image_gives(folder):
     store = prepare(source(folder), folder / "store", 32, progress=False)
     assert store.findings == ("Edema", "Effusion") and len(store) == 37
-    assert store.meta["excluded"] == {"duplicate row": 1, "file missing": 1, "no label": 0, "unreadable": 2}
+    assert store.meta["excluded"] == {"duplicate row": 1, "file missing": 1, "unreadable": 2}
     listed = pd.read_csv(folder / "store" / "excluded.csv")
     assert sorted(listed["id"]) == ["im06", "im07"] and listed["reason"].str.contains("png").all()
     for row in (0, 5, 36):

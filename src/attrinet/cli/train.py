@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from attrinet.train.config import load_config
 from attrinet.train.loop import train
@@ -28,4 +29,5 @@ def command(config: Path, overrides: tuple[str, ...], out: Path | None, resume: 
     if config.is_dir():
         config, out = config / "config.yaml", out or config
     best = train(load_config(config, overrides), out or Path("runs") / config.stem, resume=resume, progress=not quiet)
-    click.echo(f"best model: {best}")
+    if rank_zero_only.rank == 0:
+        click.echo(f"best model: {best}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,14 +33,21 @@ class MetricsLog:
         self._file = open(path, "a")
 
     def write(self, record: dict) -> None:
+        """Append a record; a number that is undefined (an AUC without positives) becomes null."""
         if self.enabled:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json.dumps(_nulls(record), allow_nan=False) + "\n")
             self._file.flush()
 
     def sync(self) -> None:
         """Make what was written survive a power cut."""
         if self.enabled:
             os.fsync(self._file.fileno())
+
+
+def _nulls(value):
+    if isinstance(value, dict):
+        return {key: _nulls(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_log(path: Path) -> list[dict]:

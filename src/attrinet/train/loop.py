@@ -70,11 +70,19 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     state = new_state(model.to(fabric.device), config.optimizer)
 
     with run_lock(out, fabric), stop_requests() as stop_requested:
-        start = begin(out, config, state, resume)
+        if fabric.is_global_zero:
+            begin(out, config, resume)
+        fabric.barrier()
+        found = checkpoint.checkpoints(out / "checkpoints")
+        if found:
+            checkpoint.load_checkpoint(found[-1], state)
+        start = state.step
         log = MetricsLog(out, start, enabled=fabric.is_global_zero)
         writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if fabric.is_global_zero else None
         steps = Steps(fabric, state, store, sampler, guidance, config)
-        window: dict[str, list[Tensor | float]] = defaultdict(list, state.window)  # losses since the last record
+        window: dict[str, list[Tensor | float]] = defaultdict(list)  # losses since the last record
+        for name, values in state.window.items():
+            window[name] += values
         bar = tqdm(
             total=config.schedule.steps, initial=start, unit="step", smoothing=0.05, dynamic_ncols=True,
             desc="training", disable=not (progress and fabric.is_global_zero),
@@ -89,7 +97,7 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
             bar.update()
             stop, final = stop_requested(), state.step == config.schedule.steps
             if due(config.run.log_every, state.step) or final:
-                record = means(window, state, out)
+                record = means(fabric, window, state, out)
                 log.write({"step": state.step, "kind": "train", **record})
                 write_scalars(writer, record, state.step)
                 bar.set_postfix({name.split("/")[1]: f"{value:.3g}" for name, value in record.items()})
@@ -111,8 +119,8 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     return out / "best"
 
 
-def begin(out: Path, config: Config, state: TrainState, resume: bool) -> int:
-    """Make or reopen the run folder, restore the newest checkpoint; returns the step to go on from."""
+def begin(out: Path, config: Config, resume: bool) -> None:
+    """Make or reopen the run folder and write its configuration."""
     saved = out / "config.yaml"
     if saved.exists() and not resume:
         raise AttrinetError(f"{out}: already holds a run; go on with --resume, or name another folder with --out")
@@ -122,10 +130,6 @@ def begin(out: Path, config: Config, state: TrainState, resume: bool) -> int:
         check_same(saved, config)
     checkpoint.write_atomically(saved, lambda p: p.write_text(dump_config(config)))
     checkpoint.repair_folder(out / "best")
-    found = checkpoint.checkpoints(out / "checkpoints")
-    if resume and found:
-        checkpoint.load_checkpoint(found[-1], state)
-    return state.step
 
 
 def check_same(saved: Path, config: Config) -> None:
@@ -157,9 +161,10 @@ def due(every: int, step: int) -> bool:
     return step % every == 0
 
 
-def means(window: dict[str, list[Tensor | float]], state: TrainState, out: Path) -> dict[str, float]:
-    """Mean of each loss since the last record; a loss that is not finite ends the run."""
-    record = {name: float(np.mean([float(v) for v in values])) for name, values in window.items() if values}
+def means(fabric: Fabric, window: dict[str, list[Tensor | float]], state: TrainState, out: Path) -> dict[str, float]:
+    """Mean of each loss since the last record, over all processes; a loss that is not finite ends the run."""
+    own = torch.tensor([np.mean([float(v) for v in values]) for values in window.values()], dtype=torch.float64)
+    record = dict(zip(window, fabric.all_reduce(own.to(fabric.device), reduce_op="mean").tolist(), strict=True))
     broken = [name for name, value in record.items() if not np.isfinite(value)]
     if broken:
         raise AttrinetError(f"{out}: {', '.join(broken)} is no longer finite at step {state.step}; the last "
@@ -209,7 +214,8 @@ def validate(
         }
         new = out / "best.tmp"
         save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing)
-        (new / "training.json").write_text(json.dumps(state.progress() | {"config": asdict(config)}, indent=2) + "\n")
+        origin = {"step": state.step, "best_auc": state.best_auc, "config": asdict(config)}
+        (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
         checkpoint.replace_folder(new, out / "best")
 
 

@@ -1,0 +1,5 @@
+"""python -m attrinet"""
+
+from attrinet.cli import main
+
+main()

@@ -1,0 +1,161 @@
+"""A run that was killed and resumed ends with the same weights and the same log, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from attrinet.errors import AttrinetError
+from attrinet.train import checkpoint
+from attrinet.train.config import dump_config
+from attrinet.train.loop import train
+from conftest import TINY
+
+
+def start(config, out, *arguments):
+    command = [sys.executable, "-m", "attrinet", "train", config, "--out", out, "--quiet", *arguments]
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if condition():
+            return
+        time.sleep(0.01)
+
+
+def lines(out):
+    path = out / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def weights(out):
+    return {path.name: load_file(path) for path in
+            [*checkpoint.checkpoints(out / "checkpoints")[-1:], out / "best" / "model.safetensors"]}
+
+
+def assert_same_run(a, b):
+    assert (a / "metrics.jsonl").read_bytes() == (b / "metrics.jsonl").read_bytes()
+    left, right = weights(a), weights(b)
+    assert left.keys() == right.keys()
+    for name in left:
+        assert left[name].keys() == right[name].keys()
+        for key, value in left[name].items():
+            assert value.equal(right[name][key]), (name, key)
+    assert (a / "best" / "thresholds.json").read_bytes() == (b / "best" / "thresholds.json").read_bytes()
+
+
+def test_killed_again_and_again_and_resumed_it_is_the_undisturbed_run(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("schedule.steps=40")))
+    whole = start(file, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    for kills, more in enumerate((2, 9, 6)):  # records of the log after which it dies: before and between checkpoints
+        before = lines(killed)
+        process = start(file, killed, *(["--resume"] if kills else []))
+        # a resumed run first rewrites its log: wait for the records that are new
+        wait_for(lambda before=before, more=more: lines(killed) >= before + more, process)
+        assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    last = start(file, killed, "--resume")
+    assert last.wait(timeout=120) == 0, last.stderr.read()
+    assert whole.wait(timeout=120) == 0, whole.stderr.read()
+    assert lines(killed) > 20
+    assert_same_run(tmp_path / "whole", killed)
+
+
+def test_stopped_by_a_signal_it_saves_exits_130_and_resumes_to_the_same_end(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("schedule.steps=40", "run.checkpoint_every=1000")))
+    stopped = tmp_path / "stopped"
+    process = start(file, stopped)
+    wait_for(lambda: lines(stopped) >= 4, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 130
+    assert "--resume" in process.stderr.read()
+    assert len(checkpoint.checkpoints(stopped / "checkpoints")) == 1
+    for run in (start(file, stopped, "--resume"), start(file, tmp_path / "whole")):
+        assert run.wait(timeout=120) == 0, run.stderr.read()
+    assert_same_run(tmp_path / "whole", stopped)
+
+
+def test_a_longer_run_can_go_on_from_a_finished_one(config, tmp_path):
+    train(config(), tmp_path / "run", progress=False)
+    train(config("schedule.steps=18"), tmp_path / "run", resume=True, progress=False)
+    train(config("schedule.steps=18"), tmp_path / "whole", progress=False)
+    assert weights(tmp_path / "run")["step-00000018.safetensors"].keys()
+    left, right = weights(tmp_path / "run"), weights(tmp_path / "whole")
+    assert all(v.equal(right["step-00000018.safetensors"][k]) for k, v in left["step-00000018.safetensors"].items())
+
+
+def test_an_existing_run_is_not_overwritten_and_other_options_do_not_resume(config, tmp_path):
+    train(config("schedule.steps=3"), tmp_path / "run", progress=False)
+    with pytest.raises(AttrinetError, match="already holds a run"):
+        train(config("schedule.steps=3"), tmp_path / "run", progress=False)
+    with pytest.raises(AttrinetError, match=r"optimizer\.lr: 0\.001 → 0\.01"):
+        train(config("optimizer.lr=0.01"), tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(config, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    real, calls = checkpoint.save_file, []
+
+    def full(tensors, path, *rest):
+        calls.append(path)
+        if len(calls) == 2:
+            path.write_bytes(b"half a file")
+            raise OSError(28, "No space left on device")
+        return real(tensors, path, *rest)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(AttrinetError, match="No space left.*untouched"):
+        train(config(), out, progress=False)
+    monkeypatch.undo()
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-00000003.safetensors"]
+    train(config(), out, resume=True, progress=False)
+    train(config(), tmp_path / "whole", progress=False)
+    assert_same_run(tmp_path / "whole", out)
+
+
+def test_a_damaged_checkpoint_is_named(config, tmp_path):
+    train(config("schedule.steps=6"), tmp_path / "run", progress=False)
+    newest = checkpoint.checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    with pytest.raises(AttrinetError, match=f"{newest.name}.*delete it to resume from the one before"):
+        train(config(), tmp_path / "run", resume=True, progress=False)
+    newest.unlink()
+    train(config(), tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_kill_while_best_is_replaced_leaves_a_model(tmp_path):
+    for name in ("best.tmp", "best.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "which").write_text(name)
+    checkpoint.repair_folder(tmp_path / "best")  # killed between the two renames
+    assert (tmp_path / "best" / "which").read_text() == "best.old"
+
+
+def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AttrinetError, match="file/run: cannot write there"):
+        train(config(), tmp_path / "file" / "run", progress=False)
+
+
+def test_two_processes_cannot_train_in_one_folder(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("schedule.steps=4000")))
+    first = start(file, tmp_path / "run")
+    wait_for(lambda: lines(tmp_path / "run") >= 1, first)
+    with pytest.raises(AttrinetError, match="another process is training"):
+        train(config("schedule.steps=4000"), tmp_path / "run", resume=True, progress=False)
+    first.kill()
+    first.wait()
+
+
+assert "run.checkpoint_every=3" in TINY  # the disk-full test counts on it

@@ -1,0 +1,151 @@
+"""Training: what moves in which step, the ablations, two processes, bf16, and refusals before any time is lost."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from attrinet.data.sampling import Sampler
+from attrinet.errors import AttrinetError
+from attrinet.folder import load
+from attrinet.metrics.auc import auc
+from attrinet.nets.attrinet import AttriNet
+from attrinet.train import loop
+from attrinet.train.config import dump_config, load_config
+from attrinet.train.log import read_log
+from attrinet.train.loop import train
+from attrinet.train.state import new_state
+from attrinet.train.steps import Steps
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def steps(config, store):
+    torch.manual_seed(0)
+    state = new_state(AttriNet(store.findings, store.size, width=4), config.optimizer)
+    sampler = Sampler(store.labels, store.split("train"), store.findings, config.run.batch_size, 0)
+    return Steps(Fabric(accelerator="cpu", devices=1), state, store, sampler, None, config)
+
+
+def moved(model, before):
+    return {name.split(".")[0] + ("." + name.split(".")[1] if name.startswith("classifiers") else "")
+            for name, value in model.state_dict().items() if not value.equal(before[name])}
+
+
+@pytest.mark.parametrize("kind,own", [("critic", {"critic"}), ("generator", {"generator", "centers"}),
+                                      ("classifier", {"classifiers.0", "classifiers.1"})])
+def test_a_step_moves_its_own_network_only(config, phantoms, kind, own):
+    s = steps(config(), phantoms)
+    before = {k: v.clone() for k, v in s.state.model.state_dict().items()}
+    s.generator() if kind == "generator" else getattr(s, kind)(2)
+    assert moved(s.state.model, before) == own
+
+
+def test_only_the_centres_of_the_step_s_finding_move_by_the_gradient_of_their_own_loss(config, phantoms):
+    s = steps(config(), phantoms)
+    before = s.state.model.centers.detach().clone()
+    finding, neg, pos, random = s._next("generator")
+    s.state.counters["generator"] -= 1
+    images = torch.cat([s._images(neg, random), s._images(pos, random)])
+    with torch.no_grad():
+        maps = s.state.model.generator(images, finding)[0][:, 0]
+    s.generator()
+    after = s.state.model.centers.detach()
+    others = [c for c in range(5) if c != finding]
+    assert after[others].equal(before[others])
+    for label, m in enumerate((maps[:2], maps[2:])):
+        # the gradient of eq. 5 is c − mean M, free of λ = 0.01; the learning rate is 0.1
+        want = before[finding, label] - 0.1 * (before[finding, label] - m.mean(0))
+        torch.testing.assert_close(after[finding, label], want, rtol=1e-4, atol=1e-5)
+
+
+def test_critic_steps_made_in_one_pass_are_those_made_one_by_one(config, phantoms):
+    together, apart = steps(config(), phantoms), steps(config(), phantoms)
+    losses = together.critic(6)
+    single = [apart.critic(1)[0] for _ in range(6)]
+    torch.testing.assert_close(torch.stack(losses), torch.stack(single), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_writes_all_it_promises(config, tmp_path, phantoms):
+    best = train(config(), tmp_path / "run", progress=False)
+    log = read_log(tmp_path / "run" / "metrics.jsonl")
+    assert [r["step"] for r in log if r["kind"] == "valid"] == [4, 8, 12]
+    assert [r["step"] for r in log if r["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
+    assert [p.name for p in sorted((tmp_path / "run" / "samples").iterdir())] == [
+        "step-00000006.png", "step-00000012.png"]
+    assert any((tmp_path / "run" / "tensorboard").iterdir())
+    top = max((r for r in log if r["kind"] == "valid"), key=lambda r: r["mean_auc"])
+    assert json.loads((best / "training.json").read_text())["best_auc"] == top["mean_auc"]
+    model = load(tmp_path / "run")
+    rows = phantoms.split("valid")
+    images = phantoms.batch(rows)
+    assert load(best).logits(images).equal(model.logits(images))
+    again = auc(phantoms.labels[rows], model.logits(images).numpy(), phantoms.findings)
+    assert again.mean == pytest.approx(top["mean_auc"], abs=1e-9)
+    assert dict(load_config(tmp_path / "run" / "config.yaml").schedule.__dict__)["steps"] == 12
+
+
+ABLATIONS = {
+    "cls": {"classification"}, "cls_adv": {"classification", "adversarial"},
+    "cls_adv_reg": {"classification", "adversarial", "l1"},
+    "cls_adv_reg_ctr": {"classification", "adversarial", "l1", "center"},
+    "all": {"classification", "adversarial", "l1", "center", "guidance"},
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_each_ablation_of_table_4_computes_its_losses_and_no_other(config, tmp_path, name, phantoms):
+    tiny = (f"data.store={phantoms.path}", "data.findings=[]", "model.width=4", "schedule.steps=2", "run.batch_size=2",
+            "schedule.critic_steps=1", "schedule.burst=1", "run.log_every=1", "run.accelerator=cpu")
+    ablation = load_config(CONFIGS / f"ablation_{name}.yaml", tiny)
+    train(ablation, tmp_path / "run", progress=False)
+    record = read_log(tmp_path / "run" / "metrics.jsonl")[0]
+    assert {k.split("/")[1] for k in record if k.startswith("generator/")} == ABLATIONS[name]
+    assert ("critic/loss" in record) == ("adversarial" in ABLATIONS[name])
+
+
+def test_bf16_trains_to_finite_losses_close_to_fp32(config, tmp_path):
+    runs = {p: train(config(f"run.precision={p}"), tmp_path / p, progress=False).parent for p in ("fp32", "bf16")}
+    a, b = (read_log(runs[p] / "metrics.jsonl")[0] for p in ("fp32", "bf16"))
+    assert a["generator/classification"] == pytest.approx(b["generator/classification"], rel=0.05)
+
+
+def test_two_processes_do_the_mathematics_of_one(config, tmp_path):
+    for count in (1, 2):
+        file = tmp_path / f"{count}.yaml"
+        file.write_text(dump_config(config(f"run.devices={count}", "run.batch_size=4", "schedule.steps=4")))
+        done = subprocess.run([sys.executable, "-m", "attrinet", "train", file, "--out", tmp_path / f"run{count}",
+                               "--quiet"], capture_output=True, text=True, timeout=300,
+                              env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (read_log(tmp_path / f"run{k}" / "metrics.jsonl") for k in (1, 2))
+    assert len(one) == len(two)
+    assert two[0]["generator/classification"] == pytest.approx(one[0]["generator/classification"], rel=1e-3)
+    assert two[0]["generator/l1"] == pytest.approx(one[0]["generator/l1"], rel=1e-3)
+    a, b = (load(tmp_path / f"run{k}") for k in (1, 2))
+    # Adam with β₁ = 0 steps by the gradient's sign where it is tiny, so rounding can move single weights by a step
+    close = np.mean([torch.isclose(x, y, atol=2e-3).float().mean().item()
+                     for x, y in zip(a.parameters(), b.parameters(), strict=True)])
+    assert close > 0.97
+
+
+def test_what_cannot_be_trained_is_refused_at_once(config, tmp_path, phantoms):
+    with pytest.raises(AttrinetError, match="no finding 'Mass'"):
+        train(config("data.findings=[Mass]"), tmp_path / "a", progress=False)
+    with pytest.raises(AttrinetError, match="no store found"):
+        train(config(f"data.store={tmp_path / 'none'}"), tmp_path / "b", progress=False)
+    with pytest.raises(AttrinetError, match=r"guidance\.mode='maks'"):
+        train(config("guidance.mode=maks"), tmp_path / "c", progress=False)
+    assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.Steps, "classifier", lambda self, count: [torch.tensor(float("nan"))])
+    with pytest.raises(AttrinetError, match=r"classifier/loss is no longer finite at step 2.*optimizer\.lr"):
+        train(config(), tmp_path / "run", progress=False)
