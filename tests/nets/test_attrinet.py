@@ -127,3 +127,13 @@ def test_unknown_findings_name_the_nearest():
 def test_findings_without_or_with_repeated_names_are_refused(findings):
     with pytest.raises(AttrinetError, match="names"):
         AttriNet(findings, 32)
+
+
+def test_tuning_picks_a_grouping_and_changes_no_number():
+    model = AttriNet(["a", "b", "c"], 32, width=4)
+    x = torch.rand(2, 1, 32, 32) * 2 - 1
+    before = model.logits(x)
+    assert model.tune(x, repeats=1) in (1, 3) and model.findings_per_pass in (1, 3)
+    for group in (1, 2, 3):
+        model.findings_per_pass = group
+        torch.testing.assert_close(model.logits(x), before, rtol=1e-5, atol=1e-6)

@@ -16,6 +16,8 @@ from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.provenance import provenance
 from attrinet.train.checkpoint import write_atomically
 
+WORTH_TUNING = 200  # images from which measuring how to group the findings pays off
+
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -61,10 +63,15 @@ def run_evaluation(run: Run, store: Store, split: str, where: tuple[str, ...], f
     """Evaluate and save; returns the metrics as written."""
     thresholds = dict(zip(run.model.findings, run.model.thresholds.tolist(), strict=True))
     rows = chosen(store, split, where)
+    if len(rows) >= WORTH_TUNING:
+        run.model.tune(store.batch(rows[:4]))
     result = evaluate(run.model, run.model, store, rows, thresholds, **options)
     result.metrics.update({
         "split": split, "where": list(where), "store": str(store.path), "store_checksum": store.meta["checksum"],
-        "provenance": provenance(run.model.device) | {"training seed": run.config.run.seed if run.config else None},
+        "provenance": provenance(run.model.device) | {
+            "findings in one pass": run.model.findings_per_pass,
+            "training seed": run.config.run.seed if run.config else None,
+        },
     })
     try:
         result.save(folder)
@@ -81,7 +88,7 @@ def chosen(store: Store, split: str, where: tuple[str, ...]) -> np.ndarray:
         if not sign or column not in store.manifest.columns:
             raise AttrinetError(f"--where {condition}: want COLUMN=VALUE; the columns are "
                                 f"{', '.join(map(str, store.manifest.columns))}")
-        keep &= (store.manifest[column].astype("string") == value).fillna(False).to_numpy(bool)
+        keep = keep & (store.manifest[column].astype("string") == value).fillna(False).to_numpy(bool)
     return np.flatnonzero(keep)
 
 

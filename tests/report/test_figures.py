@@ -1,0 +1,42 @@
+"""Figures: symmetric colours, units said, nothing hidden where the value is zero."""
+
+import numpy as np
+import torch
+
+from attrinet.nets.attrinet import AttriNet
+from attrinet.report import figures
+
+
+def test_a_pixel_without_contribution_shows_the_image_and_signs_show_as_red_and_blue():
+    image = np.linspace(-1, 1, 16).reshape(4, 4)
+    values = np.zeros((4, 4))
+    values[0, 0], values[3, 3] = 1, -1
+    rgb = figures.blend(image, values, half=1)
+    np.testing.assert_allclose(rgb[1, 2], (image[1, 2] + 1) / 2)
+    assert rgb[0, 0, 0] > rgb[0, 0, 2] and rgb[3, 3, 2] > rgb[3, 3, 0]
+
+
+def test_color_bars_are_symmetric_and_carry_their_unit():
+    torch.manual_seed(0)
+    model = AttriNet(["a", "b"], 32, width=4)
+    x = torch.rand(1, 1, 32, 32) * 2 - 1
+    fig = figures.explanation_figure(x[0, 0].numpy(), model.explain(x), 0, [0, 1], {0: np.eye(32, dtype=bool)})
+    bars = [axes for axes in fig.axes if axes.get_label() == "<colorbar>"]
+    assert len(bars) == 4
+    for bar in bars:
+        low, high = bar.get_xlim()
+        assert low == -high and bar.get_xlabel()
+    assert {bar.get_xlabel() for bar in bars} == {
+        "grey level", figures.CONTRIBUTION_UNIT, figures.ATTRIBUTION_UNIT}
+    assert figures.png(fig)[:4] == b"\x89PNG"
+    assert figures.png(figures.global_figure(model.global_explanation()))[:4] == b"\x89PNG"
+
+
+def test_more_examples_than_columns_make_more_lines_and_keep_them_all():
+    images = np.zeros((7, 16, 16))
+    masks = np.zeros((7, 16, 16), bool)
+    masks[:, 4:9, 4:9] = True
+    evidence = np.random.default_rng(0).random((7, 16, 16))
+    fig = figures.evidence_figure(images, evidence, masks, [str(k) for k in range(7)])
+    titles = [axes.get_title() for axes in fig.axes if axes.get_title()]
+    assert titles == [str(k) for k in range(7)]
