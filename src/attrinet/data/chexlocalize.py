@@ -1,19 +1,19 @@
 """CheXlocalize (Saporta et al., Nature Machine Intelligence 2022): lesions drawn on CheXpert's valid and test images.
 
-The download holds CheXlocalize/ with the drawings and CheXpert/ with the images and labels of the two splits:
+The download holds CheXlocalize/ with the drawings, and CheXpert/ with the images and labels of the two splits:
 
-    gt_annotations_{val,test}.json      id → {"img_size": [h, w], finding: [contour, …]}, a contour is [[x, y], …]
-    gt_segmentations_{val,test}.json    id → {finding: {"size": [h, w], "counts": COCO compressed run lengths}}
+    gt_annotations_{val,test}.json      image → {"img_size": [h, w], finding: [contour, …]}, a contour is [[x, y], …]
+    gt_segmentations_{val,test}.json    image → {finding: {"size": [h, w], "counts": COCO compressed run lengths}}
 
-An id is patient…_study…_view…; sizes and coordinates are those of the full-size CheXpert images. The segmentations are
-the filled contours, with an empty mask for each of the ten findings that was not drawn.
+An image is called patient…_study…_view…; sizes and coordinates are those of the full-size CheXpert file. The
+segmentations are the filled contours, and empty masks for those of the ten findings that were not drawn.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,58 +23,74 @@ from PIL import Image, ImageDraw
 from attrinet.data import annotations as notes
 from attrinet.errors import AttrinetError
 
-CHEXPERT_NAMES = {"Airspace Opacity": "Lung Opacity"}  # the one name that differs from CheXpert's label columns
+CHEXPERT_NAMES = {"Airspace Opacity": "Lung Opacity"}  # the one finding that CheXpert's label columns call otherwise
 PARTS = ("val", "test")
+MASKS, CONTOURS = "gt_segmentations_{}.json", "gt_annotations_{}.json"
+FILES = ("val_labels.csv", "test_labels.csv", *(name.format(part) for name in (MASKS, CONTOURS) for part in PARTS))
 
 
-def find(folder: Path, name: str) -> Path | None:
-    """A file of the download, whether `folder` holds CheXlocalize/ and CheXpert/ or is one of the two."""
-    places = (folder, folder / "CheXlocalize", folder / "CheXpert", folder.parent / "CheXlocalize",
-              folder.parent / "CheXpert")
-    return next((place / name for place in places if (place / name).is_file()), None)
+def chexlocalize_files(folder: str | Path) -> dict[str, Path]:
+    """Which of FILES there are, name → path, where `folder` holds CheXlocalize/ and CheXpert/ or is one of the two.
+
+    Raises AttrinetError if there is none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AttrinetError(f"{folder}: no such folder; give the one that holds CheXlocalize/ and CheXpert/")
+    places = [near / name for near in (folder, folder.resolve().parent) for name in ("CheXlocalize", "CheXpert")]
+    found = {name: next((p / name for p in (folder, *places) if (p / name).is_file()), None) for name in FILES}
+    if not any(found.values()):
+        raise AttrinetError(f"{folder}: has none of {', '.join(FILES)}; give the folder that holds CheXlocalize/ "
+                            "and CheXpert/")
+    return {name: path for name, path in found.items() if path}
 
 
 def chexlocalize_annotations(
-    folder: str | Path, ids: Collection[str], findings: Sequence[str]
+    files: Mapping[str, Path], ids: Collection[str], findings: Sequence[str]
 ) -> tuple[pd.DataFrame, dict]:
     """Masks of the images `ids` and of `findings` (CheXpert's names) → annotation table, and an account of the rest.
 
     The run-length mask is taken where there is one, the filled contours else; both keep the pixel size of the drawing.
-    The account: {"files": names read, "masks": from run lengths, "contours": from contours, "left out": reason →
-    (image, finding) pairs}. Raises AttrinetError naming file, image and finding for anything it cannot read.
+    The account: {"files": paths read, "masks", "contours": rows from each, "left out": reason → (image, finding)
+    pairs}. Raises AttrinetError naming file, image and finding for anything that cannot be read.
     """
-    rows, left_out, taken, files = [], Counter(), Counter(), []
+    rows, taken, left_out = [], Counter(), Counter()
     for part in PARTS:
-        masks_file, contours_file = (find(Path(folder), f"gt_{kind}_{part}.json")
-                                     for kind in ("segmentations", "annotations"))
-        masks, contours = read_drawings(masks_file), read_drawings(contours_file)
-        files += [str(file) for file in (masks_file, contours_file) if file]
-        for id in dict.fromkeys([*masks, *contours]):
-            drawn = contours.get(id, {})
-            for name in dict.fromkeys([*masks.get(id, {}), *drawn]):
-                if name == "img_size":
-                    continue
-                finding = CHEXPERT_NAMES.get(name, name)
-                mask = masks.get(id, {}).get(name)
-                reason = (
-                    "empty mask" if is_empty(drawn.get(name) if mask is None else mask)
-                    else "finding not used" if finding not in findings
-                    else "image not used" if id not in ids
-                    else "contour without image size" if mask is None and "img_size" not in drawn
-                    else None
-                )
-                if reason is None:
-                    where = f"{contours_file if mask is None else masks_file}: image {id!r}, {name}"
-                    row = (contour_row(id, finding, drawn[name], drawn["img_size"], where) if mask is None
-                           else run_length_row(id, finding, mask, where))
-                    reason = "empty mask" if row is None else None
-                if reason is None:
-                    rows.append(row)
-                    taken["contours" if mask is None else "masks"] += 1
-                else:
-                    left_out[reason] += 1
-    return notes.table(rows), {"files": files, "masks": taken["masks"], "contours": taken["contours"],
+        for id, finding, drawing, file in drawings(files.get(MASKS.format(part)), files.get(CONTOURS.format(part))):
+            row = None
+            if is_empty(drawing):
+                reason = "nothing drawn"
+            elif finding not in findings:
+                reason = "finding not used"
+            elif id not in ids:
+                reason = "image not used"
+            elif "contours" in drawing and drawing["size"] is None:
+                reason = "contours without image size"
+            else:
+                row, reason = to_row(id, finding, drawing, f"{file}: image {id!r}, {finding}"), "nothing drawn"
+            if row is None:
+                left_out[reason] += 1
+            else:
+                rows.append(row)
+                taken["contours" if "contours" in drawing else "masks"] += 1
+    read = [str(path) for name, path in files.items() if name.endswith(".json")]
+    return notes.table(rows), {"files": read, "masks": taken["masks"], "contours": taken["contours"],
                                "left out": dict(left_out)}
+
+
+def drawings(masks_file: Path | None, contours_file: Path | None) -> Iterator[tuple[str, str, dict, Path]]:
+    """(image, finding, drawing, file) of every pair in either file. A drawing is {"size": [h, w], "counts": run
+    lengths} where there is one, {"size": [h, w] or None, "contours": […]} else."""
+    masks, contours = read_drawings(masks_file), read_drawings(contours_file)
+    for id in dict.fromkeys([*masks, *contours]):
+        own, drawn = masks.get(id, {}), contours.get(id, {})
+        for name in dict.fromkeys([*own, *drawn]):
+            if name == "img_size":
+                continue
+            drawing, file = {"size": drawn.get("img_size"), "contours": drawn.get(name)}, contours_file
+            if name in own:
+                drawing, file = own[name] if isinstance(own[name], dict) else {}, masks_file
+            yield id, CHEXPERT_NAMES.get(name, name), drawing, file
 
 
 def read_drawings(path: Path | None) -> dict[str, dict]:
@@ -82,46 +98,41 @@ def read_drawings(path: Path | None) -> dict[str, dict]:
     if path is None:
         return {}
     try:
-        drawings = json.loads(path.read_text())
+        images = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise AttrinetError(f"{path}: not a readable JSON file ({error}); download it again") from error
-    if not isinstance(drawings, dict) or not all(isinstance(found, dict) for found in drawings.values()):
+    if not isinstance(images, dict) or not all(isinstance(image, dict) for image in images.values()):
         raise AttrinetError(f"{path}: want {{image: {{finding: …}}}}, as CheXlocalize writes it")
-    return drawings
+    return images
 
 
-def is_empty(drawing: object) -> bool:
-    """No contour, or run lengths that are one single run (of zeros: the first run always is)."""
-    if isinstance(drawing, dict):
-        counts = drawing.get("counts")
-        return isinstance(counts, str) and all((ord(character) - 48) & 32 for character in counts[:-1])
-    return drawing == []
+def is_empty(drawing: dict) -> bool:
+    """No contour, or run lengths that are one single run: the first is always of zeros."""
+    if "contours" in drawing:
+        return drawing["contours"] == []
+    counts = drawing.get("counts")
+    return isinstance(counts, str) and all((ord(character) - 48) & 32 for character in counts[:-1])
 
 
-def run_length_row(id: str, finding: str, drawing: dict, where: str) -> dict | None:
-    """{"size": [h, w], "counts": …} → annotation row; None if nothing is inside."""
+def to_row(id: str, finding: str, drawing: dict, where: str) -> dict | None:
+    """A drawing → annotation row; None if no pixel is inside. Raises AttrinetError that starts with `where`."""
     try:
         height, width = (int(side) for side in drawing["size"])
+        if "contours" in drawing:
+            mask = fill(drawing["contours"], height, width)
+            return notes.mask_row(id, finding, mask) if mask.any() else None
         inside = notes.decode(drawing["counts"], width, height, id).any()
-    except (AttrinetError, KeyError, TypeError, ValueError) as error:
-        raise AttrinetError(f"{where}: no run-length mask ({error}); download the file again") from error
-    return notes.rle_row(id, finding, drawing["counts"], width, height) if inside else None
-
-
-def contour_row(id: str, finding: str, contours: list, size: Sequence[int], where: str) -> dict | None:
-    """Contours in pixels of an image of `size` (h, w) → row of their filled union; None if it lies outside."""
-    try:
-        mask = fill(contours, *(int(side) for side in size))
-    except (TypeError, ValueError, IndexError) as error:
-        raise AttrinetError(f"{where}: no contours [[[x, y], …], …] on an image of {size} pixels ({error})") from error
-    return notes.mask_row(id, finding, mask) if mask.any() else None
+        return notes.rle_row(id, finding, drawing["counts"], width, height) if inside else None
+    except (AttrinetError, KeyError, IndexError, TypeError, ValueError) as error:
+        want = "contours [[[x, y], …], …]" if "contours" in drawing else 'a mask {"size": [h, w], "counts": "…"}'
+        raise AttrinetError(f"{where}: not {want} ({error}); download the file again") from error
 
 
 def fill(contours: Sequence[Sequence[Sequence[float]]], height: int, width: int) -> np.ndarray:
-    """Filled contours, their outline included → (height, width) bool, as CheXlocalize makes its segmentations."""
+    """Filled contours, their outline included → (height, width) bool: how CheXlocalize makes its segmentations."""
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
     for contour in contours:
         points = [(float(x), float(y)) for x, y in contour]
-        draw.polygon([*points, points[0]], fill=1, outline=1)  # closed: a contour of one point still is a polygon
+        draw.polygon([*points, points[0]], fill=1, outline=1)  # closed, so that even one point marks its pixel
     return np.array(canvas, bool)
