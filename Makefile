@@ -6,6 +6,6 @@ demo: setup       ## the whole story on phantoms: train, evaluate, explain, repo
 test:             ## lint and test suite, in its own environment
 	@scripts/setup.sh dev
 	.venv/bin/ruff check src tests benchmarks
-	.venv/bin/pytest
+	.venv/bin/pytest -n auto --dist loadfile
 clean:
 	rm -rf .venv runs
