@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attrinet.errors import AttrinetError
-from attrinet.guidance import MODES, Guidance, bounding_box, center_square, class_mask, union, weighted
+from attrinet.guidance import MODES, Guidance, all_but, bounding_box, center_square, class_mask, union, weighted
 
 
 def rectangle(top, left, height, width, size=8):
@@ -66,3 +66,20 @@ def test_unknown_modes_are_refused_with_the_known_ones():
     with pytest.raises(AttrinetError, match="mixed"):
         guidance("boxes")
     assert "none" in MODES
+
+
+def test_guidance_off_a_shortcut_is_everything_but_its_widened_box():
+    tag = np.zeros((320, 320), bool)
+    tag[280:298, 20:120:2] = True  # letters have gaps; the box has none
+    mask = all_but(tag)
+    assert not mask[265:313, 5:134].any()
+    assert mask.sum() == 320 * 320 - (313 - 265) * (134 - 5)
+    corner = all_but(rectangle(6, 0, 2, 2), margin=1 / 8)
+    np.testing.assert_array_equal(corner, 1 - rectangle(5, 0, 3, 3))
+
+
+def test_a_shortcut_as_large_as_the_image_leaves_nothing_to_guide_to():
+    frame = np.ones((8, 8), bool)
+    frame[1:-1, 1:-1] = False
+    with pytest.raises(AttrinetError, match="guidance.mode=given"):
+        all_but(frame)

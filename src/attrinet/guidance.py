@@ -21,7 +21,8 @@ MODES = {
     "weighted": "the share of the finding's training annotations that cover a pixel, largest = 1, for every image",
     "mixed": "own annotation where there is one, pseudo-mask else (§3.5.2, the paper's choice)",
     "mixed-weighted": "own annotation where there is one, weighted mask else",
-    "given": "a mask file a finding (guidance.masks), for instance one that leaves a known shortcut out (§4.5)",
+    "given": "a mask file a finding (guidance.masks); the centred square for findings without one",
+    "shortcut": "all but the surroundings of the tag that `attrinet prepare shortcut` drew (§4.5), for every image",
 }
 NEEDS_OWN = ("full", "box-only", "mixed", "mixed-weighted")
 
@@ -51,6 +52,24 @@ def center_square(size: int, fraction: float = 300 / 320) -> np.ndarray:
     margin = round(size * (1 - fraction) / 2)
     mask = np.zeros((size, size), np.float32)
     mask[margin : size - margin, margin : size - margin] = 1
+    return mask
+
+
+def all_but(region: np.ndarray, margin: float = 15 / 320) -> np.ndarray:
+    """Guidance off a known shortcut (Fig. 9c): (H, W) bool region → (H, W) float, 0 in its bounding box widened by
+    `margin` (share of the side; 15 of 320 pixels in the authors' code), 1 elsewhere.
+
+    Raises AttrinetError where nothing would be left, as around a frame: there, give masks.
+    """
+    reach = round(margin * len(region))
+    wide = np.pad(bounding_box(region), reach)
+    rows, columns = np.flatnonzero(wide.any(1)), np.flatnonzero(wide.any(0))
+    if len(rows):
+        wide[rows[0] - reach : rows[-1] + reach + 1, columns[0] - reach : columns[-1] + reach + 1] = 1
+    mask = 1 - wide[reach : reach + region.shape[0], reach : reach + region.shape[1]]
+    if not mask.any():
+        raise AttrinetError("the shortcut's box is the whole image, so no guidance mask is left outside it; give masks "
+                            "of your own with guidance.mode=given")
     return mask
 
 

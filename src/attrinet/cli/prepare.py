@@ -140,3 +140,32 @@ def phantom(n, seed, out, verify, quiet, **options) -> None:
     from attrinet.data.phantom import phantom_source
 
     run(phantom_source(n, options["size"], seed), out, verify, quiet, **options)
+
+
+@command.command("shortcut")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Store folder to write.")
+@click.option("--finding", default="Cardiomegaly", show_default=True, help="Whose label the tag gives away.")
+@click.option("--tag", default="text", show_default=True, help="text, marker (white square) or border (white frame).")
+@click.option("--text", default="CXR-ROOM1", show_default=True, help="Of a text tag.")
+@click.option("--place", default="fixed", show_default=True, help="fixed, or anywhere: another place in every image.")
+@click.option("--positives", default=0.5, show_default=True, help="Share of images with the finding to tag.")
+@click.option("--negatives", default=0.0, show_default=True, help="Share of images without it to tag.")
+@click.option("--seed", default=0, show_default=True, help="Of which images are tagged, and where.")
+@click.option("--workers", default=os.cpu_count() or 1, show_default="all cores", help="Processes.")
+@click.option("--verify", is_flag=True, help="Read the store back and compare checksums.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def shortcut(store, out, finding, tag, text, place, positives, negatives, seed, workers, verify, quiet) -> None:
+    """Draw a spurious tag into a prepared STORE, to see whether a model takes the shortcut (paper §4.5).
+
+    \b
+    Example:
+      attrinet prepare shortcut stores/chexpert --finding Cardiomegaly --out stores/chexpert_shortcut
+    """
+    from attrinet.data.shortcut import Tag, shortcut_source
+
+    source = shortcut_source(store, finding, Tag(tag, text, place, seed), positives=positives, negatives=negatives,
+                             seed=seed)
+    size = Store.open(store).size
+    run(source, out, verify, quiet, size=size, keep_aspect=False, intensity=None, workers=workers)
+    click.echo(f"tagged: {int(source.manifest['tagged'].sum())} images")

@@ -231,6 +231,7 @@ def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, 
         excluded = Counter(source.excluded) + Counter({"unreadable": len(failed)})
         meta = {
             "format": FORMAT, **{k: recipe[k] for k in ("adapter", "findings", "size", "keep_aspect", "intensity")},
+            **(source.file_preprocessing or {}),
             "options": recipe["options"], "images": len(manifest), "counts": counts(manifest, source.findings),
             "annotated": annotations.groupby("finding")["id"].nunique().to_dict(), "excluded": dict(excluded),
             "checksum": checksum(partial / "images.npy"), "recipe": recipe,

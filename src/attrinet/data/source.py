@@ -27,6 +27,8 @@ class Source:
     options: everything that was chosen, JSON-able; goes to the store's meta.json.
     read: `source` → float32 (H, W), any range, larger is brighter; raises AttrinetError naming the file. Picklable.
     intensity: how `prepare` maps `read`'s values to grey levels; see attrinet.data.images.to_uint8.
+    file_preprocessing: intensity and keep_aspect that an image file needs to look like these images, where `read` gives
+        images that are prepared already; None: what `prepare` is told.
     """
 
     name: str
@@ -37,3 +39,4 @@ class Source:
     excluded: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, object] = field(default_factory=dict)
     intensity: str = "paper"
+    file_preprocessing: Mapping[str, object] | None = None

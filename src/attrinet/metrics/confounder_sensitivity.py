@@ -8,11 +8,15 @@ import numpy as np
 def confounder_sensitivity(center: np.ndarray, confounder: np.ndarray, top: float = 0.1) -> float:
     """Share of the confounder's pixels that are among the `top` share of the strongest pixels of a class centre.
 
-    center: (H, W), positive centre of the contaminated finding. confounder: (H, W) bool, not empty. 0 to 1, lower is
-    better; `top` is chance. Ties at the edge of the top share count as outside, so a flat centre scores 0.
+    center: (H, W), positive centre of the contaminated finding; its strength is |center|, as in the authors' code: a
+    dark tag is brightened away, a bright one darkened. A local map of evidence will do as well. confounder: (H, W)
+    bool, not empty. 0 to 1, lower is better; `top` is chance. Ties at the edge of the top share count as outside, so
+    a flat centre scores 0.
     """
     if not confounder.any():
         raise ValueError("the confounder's mask is empty")
-    threshold = np.partition(center.ravel(), -max(round(top * center.size), 1))[-max(round(top * center.size), 1)]
-    strongest = center > threshold if (center >= threshold).mean() > top + 1 / center.size else center >= threshold
+    strength, count = np.abs(center), max(round(top * center.size), 1)
+    threshold = np.partition(strength.ravel(), -count)[-count]
+    tied = (strength >= threshold).mean() > top + 1 / center.size
+    strongest = strength > threshold if tied else strength >= threshold
     return float(strongest[confounder].mean())

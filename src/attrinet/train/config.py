@@ -49,8 +49,9 @@ class LossConfig:
 class GuidanceConfig:
     mode: str = "none"  # see attrinet.guidance.MODES
     annotated_rate: float = 0.1  # share of generator steps whose positives are all annotated images (§3.5.2)
-    masks: dict[str, str] = field(default_factory=dict)  # finding: mask file (PNG or NPY), instead of pseudo masks
-    per_finding: int | None = None  # use at most so many annotated images a finding (Table 1); none: all
+    masks: dict[str, str] = field(default_factory=dict)  # finding: mask file (PNG or NPY) in place of its own
+    per_finding: int | None = None  # use at most so many annotated images a finding; none: all
+    counts: dict[str, int] = field(default_factory=dict)  # finding: the same for single findings (Table 1)
     center_square: float = 0.9375  # side of the square where a finding has no annotation; 300 of 320 pixels
 
 
@@ -163,6 +164,9 @@ def check_config(config: Config) -> None:
     for key, value in values.items():
         if isinstance(value, (int, float)) and value < 0:
             raise AttrinetError(f"{key}={value}: must not be negative")
+    for name, count in values["guidance.counts"].items():
+        if count < 0:
+            raise AttrinetError(f"guidance.counts: {name}={count} must not be negative")
     for key in ("data.contrast", "data.brightness"):
         if len(values[key]) != 2 or not 0 <= values[key][0] <= values[key][1]:
             raise AttrinetError(f"{key}={values[key]}: want two factors, from and to, for instance [0.8, 1.4]")

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from attrinet.data.sampling import generator_for
+from attrinet.data.shortcut import tag_region
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
-from attrinet.guidance import MODES, Guidance, center_square, class_mask
+from attrinet.guidance import MODES, Guidance, all_but, center_square, class_mask
 from attrinet.train.config import Config
 
 GUIDANCE_KEY = 1_000_003  # keeps the draw of annotated images apart from the other uses of the seed
@@ -19,8 +20,9 @@ GUIDANCE_KEY = 1_000_003  # keeps the draw of annotated images apart from the ot
 def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Guidance | None, np.ndarray]:
     """Guidance of a run (None for mode none) and which images count as annotated, (N, C) bool.
 
-    Only annotations of training images that are positive for the finding are used; guidance.per_finding draws so
-    many of them, seeded (Table 1). Raises AttrinetError for unknown modes, findings and unusable mask files.
+    Only annotations of training images that are positive for the finding are used; guidance.per_finding, or
+    guidance.counts for single findings, draws so many of them, seeded (Table 1). Raises AttrinetError for unknown modes
+    and findings, unusable mask files, and mode shortcut on a store without a tag of known place.
     """
     chosen = np.zeros((len(store), len(store.findings)), bool)
     settings = config.guidance
@@ -29,18 +31,24 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
     if settings.mode == "none" or not config.losses.guidance:
         return None, chosen
     class_masks = np.empty((len(store.findings), store.size, store.size), np.float32)
+    for option, names in (("masks", settings.masks), ("counts", settings.counts)):
+        unknown = sorted(set(names) - set(store.findings))
+        if unknown:
+            raise AttrinetError(f"guidance.{option}: {unknown[0]!r} is none of the findings "
+                                f"{', '.join(store.findings)}")
     given = {name: read_mask(path, store.size) for name, path in settings.masks.items()}
-    unknown = sorted(set(given) - set(store.findings))
-    if unknown:
-        raise AttrinetError(f"guidance.masks: {unknown[0]!r} is none of the findings {', '.join(store.findings)}")
+    elsewhere = away_from_tag(store) if settings.mode == "shortcut" else None
     for c, name in enumerate(store.findings):
         rows = [r for r in train if store.labels[r, c] == 1 and store.mask(r, c) is not None]
-        if settings.per_finding is not None and len(rows) > settings.per_finding:
+        count = settings.counts.get(name, settings.per_finding)
+        if count is not None and len(rows) > count:
             random = generator_for(config.run.seed, GUIDANCE_KEY, c)
-            rows = sorted(random.choice(rows, settings.per_finding, replace=False))
-        chosen[rows, c] = True
+            rows = sorted(random.choice(rows, count, replace=False))
+        chosen[rows, c] = settings.mode not in ("given", "shortcut")
         if name in given:
             class_masks[c] = given[name]
+        elif elsewhere is not None:
+            class_masks[c] = elsewhere
         elif settings.mode == "given":
             class_masks[c] = center_square(store.size, settings.center_square)
         else:
@@ -51,6 +59,15 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
         return store.mask(row, finding) if chosen[row, finding] else None
 
     return Guidance(settings.mode, class_masks, own), chosen
+
+
+def away_from_tag(store: Store) -> np.ndarray:
+    """(size, size) mask of mode shortcut."""
+    region = tag_region(store)
+    if region is None:
+        raise AttrinetError(f"{store.path}: guidance.mode=shortcut needs a store of `attrinet prepare shortcut` whose "
+                            "tag has one place; elsewhere, draw masks that leave it out and use guidance.mode=given")
+    return all_but(region)
 
 
 def read_mask(path: str | Path, size: int) -> np.ndarray:

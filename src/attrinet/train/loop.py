@@ -30,6 +30,7 @@ from attrinet.train import checkpoint
 from attrinet.train.config import Config, dump_config, flat, load_config
 from attrinet.train.guide import build_guidance
 from attrinet.train.log import MetricsLog, run_lock
+from attrinet.train.mask_files import save_masks
 from attrinet.train.samples import save_samples
 from attrinet.train.schedule import critic_steps
 from attrinet.train.state import TrainState, new_state
@@ -72,6 +73,8 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     with run_lock(out, fabric), stop_requests() as stop_requested:
         if fabric.is_global_zero:
             begin(out, config, resume)
+            if guidance is not None:
+                save_masks(out / "guidance", guidance, annotated, store, rows["train"])
         fabric.barrier()
         found = checkpoint.checkpoints(out / "checkpoints")
         if found:

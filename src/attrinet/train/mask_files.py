@@ -1,0 +1,51 @@
+"""The guidance masks of a run as files: what was demanded of the maps can be looked at (Fig. 6, 14) and used again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from attrinet.data.store import Store
+from attrinet.guidance import Guidance
+from attrinet.train.checkpoint import write_atomically
+
+PANEL, CAPTION = 256, 34  # pixels of a panel's side, and of the two lines of text under it
+AVERAGED = 200  # positive images behind a mask
+INSIDE = (63, 191, 95)
+
+
+def save_masks(folder: Path, guidance: Guidance, annotated: np.ndarray, store: Store, train: np.ndarray) -> None:
+    """Write guidance/: masks.npz (finding → (H, W) float32 in [0, 1]), images.csv (the annotated images that were
+    used, one row an image and finding) and masks.png.
+
+    annotated: (N, C) bool, as build_guidance returns it. train: row numbers of the training images.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    by_name = dict(zip(store.findings, guidance.class_masks, strict=True))
+    with_suffix = folder / "masks.tmp.npz"  # NumPy appends .npz to any other name
+    write_atomically(folder / "masks.npz", lambda p: (np.savez_compressed(with_suffix, **by_name),
+                                                      with_suffix.replace(p)))
+    rows, findings = np.nonzero(annotated)
+    table = pd.DataFrame({"finding": [store.findings[c] for c in findings], "id": store.ids[rows]})
+    write_atomically(folder / "images.csv", lambda p: table.sort_values(["finding", "id"]).to_csv(p, index=False))
+    picture = masks_picture(guidance, annotated, store, train)
+    write_atomically(folder / "masks.png", lambda p: picture.save(p, format="png"))
+
+
+def masks_picture(guidance: Guidance, annotated: np.ndarray, store: Store, train: np.ndarray) -> Image.Image:
+    """A panel a finding: the mean of its positive training images, green where evidence may lie."""
+    picture = Image.new("RGB", (PANEL * len(store.findings), PANEL + CAPTION), "white")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    for c, name in enumerate(store.findings):
+        positives = train[store.labels[train, c] == 1][:AVERAGED]
+        mean = store.images[positives].mean(0) if len(positives) else np.zeros((store.size,) * 2)
+        tint = guidance.class_masks[c][..., None] * 0.5
+        panel = (mean[..., None] * (1 - tint) + np.array(INSIDE) * tint).round().astype(np.uint8)
+        picture.paste(Image.fromarray(panel).resize((PANEL, PANEL), Image.Resampling.NEAREST), (c * PANEL, 0))
+        draw.text((c * PANEL + 6, PANEL + 2), name, "black", font)
+        draw.text((c * PANEL + 6, PANEL + 17), f"{guidance.mode}, {annotated[:, c].sum()} annotated images, "
+                  f"{guidance.class_masks[c].mean():.0%} of the area", "dimgray", font)
+    return picture
