@@ -8,16 +8,19 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from pycocotools import mask as coco
 from scipy.ndimage import binary_dilation, binary_erosion
 
+from attrinet.cli import cli
 from attrinet.data import annotations as notes
 from attrinet.data import chexpert, rle
 from attrinet.data.chexlocalize import chexlocalize_annotations, chexlocalize_files, fill
 from attrinet.data.chexpert import FINDINGS, LABELS, chexpert_source
 from attrinet.data.manifest import check
 from attrinet.data.prepare import prepare
+from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 
 HEIGHT, WIDTH = 300, 400  # of the drawings; the miniature's image files are a tenth of that, as in CheXpert-small
@@ -416,3 +419,18 @@ def test_the_published_validation_table_fits_its_drawings(shared, sample, tmp_pa
     assert len(drawn) == 4
     for lesion in drawn.itertuples():  # what was drawn is what was found
         assert labels.loc[lesion.id, lesion.finding] == 1
+
+
+def test_the_command_line_does_the_same(small, localize, tmp_path):
+    out = tmp_path / "store"
+    arguments = ["prepare", "chexpert", small, "--chexlocalize", localize, "--out", out, "--size", 32, "--workers", 1,
+                 "--quiet", "--findings", "Edema,Cardiomegaly", "--views", "AP,PA", "--uncertain", "Edema=ignore",
+                 "--blank", "ignore", "--valid", "train", "--valid-fraction", 0.5, "--seed", 3]
+    done = CliRunner().invoke(cli, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0 and "3 lateral view" in done.output
+    store, findings = Store.open(out), ("Edema", "Cardiomegaly")
+    source = chexpert_source(small, chexlocalize=localize, findings=findings, views=["AP", "PA"], valid="train",
+                             uncertain={"Edema": "ignore"}, blank="ignore", valid_fraction=0.5, seed=3)
+    assert store.findings == findings and store.meta["options"] == source.options
+    assert set(store.ids) == set(source.manifest["id"]) - {"patient00003_study1_view1_frontal"}
+    assert "chexpert" in CliRunner().invoke(cli, ["datasets"]).output

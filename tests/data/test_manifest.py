@@ -1,6 +1,7 @@
 """Uncertain labels follow their policy, patients stay together, and broken sources are refused with their row."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attrinet.data import annotations as notes
-from attrinet.data.manifest import check, need_columns, split_by_patient, uncertain_to_label
+from attrinet.data.manifest import check, known, leave_out, need_columns, split_by_patient, uncertain_to_label
 from attrinet.data.phantom import phantom_source
 from attrinet.errors import AttrinetError
 
@@ -44,6 +45,19 @@ def test_fractions_are_of_patients():
 def test_a_missing_column_names_the_nearest():
     with pytest.raises(AttrinetError, match="did you mean 'Patient'"):
         need_columns(pd.DataFrame({"Patient": [1]}), ["patient"], "labels.csv")
+
+
+def test_an_unknown_name_is_told_the_nearest_and_all_others():
+    known("views", ["PA"], ("PA", "AP"))
+    with pytest.raises(AttrinetError, match="findings: 'Edma' is unknown; did you mean 'Edema'. There are Edema, Mass"):
+        known("findings", ["Mass", "Edma"], ("Edema", "Mass"))
+
+
+def test_rows_that_are_left_out_are_counted_by_reason():
+    excluded, frame = Counter(), pd.DataFrame({"view": ["PA", "AP", "PA", "LL"]})
+    frame = leave_out(frame, frame["view"] == "AP", "AP view", excluded)
+    frame = leave_out(frame, frame["view"] == "PA", "PA view", excluded)
+    assert frame["view"].tolist() == ["LL"] and excluded == {"AP view": 1, "PA view": 2}
 
 
 def broken(change):

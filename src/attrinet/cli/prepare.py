@@ -22,6 +22,7 @@ def command() -> None:
     \b
     Examples:
       attrinet prepare table --labels labels.csv --images png/ --out stores/mine --size 320
+      attrinet prepare chestxray14 ChestX-ray14 --out stores/chestxray14 --size 320
       attrinet prepare phantom --n 2000 --out stores/phantom --size 64
     """
 
@@ -122,6 +123,68 @@ def table(labels, images, findings, image_column, patient_column, split_column, 
         labels, images, findings=names(findings), image_column=image_column, patient_column=patient_column or None,
         split_column=split_column, view_column=view_column, views=names(views), boxes=boxes, masks=masks,
         uncertain=policies(uncertain), fractions=shares, seed=seed,
+    )
+    run(source, out, verify, quiet, **options)
+
+
+@command.command("chestxray14")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--findings", help="Of the 14 and 'No Finding', comma-separated; the paper's five if left out.")
+@click.option("--views", default="PA,AP", show_default=True, help="Keep only these, comma-separated.")
+@click.option("--valid-fraction", default=0.2, show_default=True, help="Share of the train_val patients.")
+@click.option("--box-train", default=0.0, show_default=True,
+              help="Share of the patients with boxes moved from test to train, for guidance (paper: 0.4).")
+@click.option("--seed", default=0, show_default=True, help="Of both shares.")
+@store_options
+def chestxray14(root, findings, views, valid_fraction, box_train, seed, out, verify, quiet, **options) -> None:
+    """ChestX-ray14 (ChestX-ray8) of the NIH, with its official split and its boxes.
+
+    ROOT holds the images, Data_Entry_2017*.csv, BBox_List_2017.csv, train_val_list.txt and test_list.txt. Every box
+    belongs to a test image: to train with guidance, give some of them to train with --box-train.
+
+    \b
+    Examples:
+      attrinet prepare chestxray14 ChestX-ray14 --out stores/chestxray14 --size 320
+      attrinet prepare chestxray14 ChestX-ray14 --box-train 0.4 --out stores/chestxray14_guided --size 320
+    """
+    from attrinet.data.chestxray14 import FINDINGS, chestxray14_source
+
+    source = chestxray14_source(
+        root, findings=names(findings) or FINDINGS, views=names(views), valid_fraction=valid_fraction,
+        box_train=box_train, seed=seed,
+    )
+    run(source, out, verify, quiet, **options)
+
+
+@command.command("chexpert")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--chexlocalize", type=click.Path(path_type=Path), help="Its folder: test split and segmentations.")
+@click.option("--findings", help="Label columns, comma-separated; the paper's five if left out.")
+@click.option("--views", default="frontal", show_default=True, help="Of frontal, lateral, AP, PA, comma-separated.")
+@click.option("--uncertain", default="zeros", show_default=True, help="-1 becomes zeros, ones, ignore; or finding=….")
+@click.option("--blank", default="zeros", show_default=True, help="A blank label becomes zeros or ignore.")
+@click.option("--valid", default="official", show_default=True,
+              help="official, or train: some training patients validate, and the official validation images train.")
+@click.option("--valid-fraction", default=0.02, show_default=True, help="Share of patients for --valid train.")
+@click.option("--seed", default=0, show_default=True, help="Of --valid train.")
+@store_options
+def chexpert(root, chexlocalize, findings, views, uncertain, blank, valid, valid_fraction, seed, out, verify, quiet,
+             **options) -> None:
+    """CheXpert, full size or small, with the test set and the segmentations of CheXlocalize.
+
+    ROOT holds train.csv, valid.csv, train/ and valid/. To guide by the validation segmentations without validating on
+    them, add --valid train.
+
+    \b
+    Examples:
+      attrinet prepare chexpert CheXpert-v1.0 --chexlocalize CheXlocalize --out stores/chexpert --size 320
+      attrinet prepare chexpert CheXpert-v1.0 --chexlocalize CheXlocalize --valid train --out stores/chexpert_guided
+    """
+    from attrinet.data.chexpert import FINDINGS, chexpert_source
+
+    source = chexpert_source(
+        root, chexlocalize=chexlocalize, findings=names(findings) or FINDINGS, views=names(views),
+        uncertain=policies(uncertain), blank=blank, valid=valid, valid_fraction=valid_fraction, seed=seed,
     )
     run(source, out, verify, quiet, **options)
 

@@ -25,6 +25,24 @@ CATALOG = (
         "--labels labels.csv --images png/ --boxes boxes.csv --out stores/mine",
     ),
     Entry(
+        "chestxray14", "ChestX-ray14 (Wang et al., CVPR 2017): 112,120 frontal radiographs, 14 text-mined findings, "
+        "984 boxes on 880 of them; the paper's ChestX-ray8",
+        "NIH Clinical Center, https://nihcc.app.box.com/v/ChestXray-NIHCC",
+        "no restriction on use; name the NIH Clinical Center, link to the source and cite Wang et al.",
+        "images_001/images/ … images_012/images/ or images/, Data_Entry_2017_v2020.csv or Data_Entry_2017.csv, "
+        "BBox_List_2017.csv, train_val_list.txt, test_list.txt",
+        "ChestX-ray14 --out stores/chestxray14 --size 320",
+    ),
+    Entry(
+        "chexpert", "CheXpert (Irvin et al., AAAI 2019) with 14 findings read from reports; with CheXlocalize "
+        "(Saporta et al., 2022), its test set and the segmentations of validation and test images",
+        "Stanford AIMI, https://stanfordmlgroup.github.io/competitions/chexpert and, for CheXlocalize, "
+        "https://stanfordaimi.azurewebsites.net/datasets/23c56a0d-15de-405b-87c8-99c30138950c",
+        "Stanford's research use agreement, for each of the two: not for commercial use, not to be passed on",
+        "train.csv, valid.csv, train/ and valid/, full size or small; for --chexlocalize: CheXlocalize/ and CheXpert/",
+        "CheXpert-v1.0 --chexlocalize CheXlocalize --out stores/chexpert --size 320",
+    ),
+    Entry(
         "phantom", "procedural frontal radiographs with five findings known to the pixel, for teaching and tests",
         "drawn on the spot from a seed", "none", "nothing", "--n 3000 --size 64 --out stores/phantom",
     ),

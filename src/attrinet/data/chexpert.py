@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,15 @@ import pandas as pd
 
 from attrinet.data.chexlocalize import CHEXPERT_NAMES, chexlocalize_annotations, chexlocalize_files
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import UNCERTAIN, need_columns, policy_for, split_by_patient, uncertain_to_label
+from attrinet.data.manifest import (
+    UNCERTAIN,
+    known,
+    leave_out,
+    need_columns,
+    policy_for,
+    split_by_patient,
+    uncertain_to_label,
+)
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
 from attrinet.errors import AttrinetError
@@ -68,7 +75,7 @@ def chexpert_source(
         if len(rows) and rows["source"].isna().all():
             raise AttrinetError(f"{path}: none of its {len(rows)} images was found in {images} or {path.parent}; want "
                                 f"them at {'/'.join(rows['id'].iloc[0].split('_', 2))}.jpg below a folder {split}/")
-    frame, excluded = leave_out(frame, findings, views)
+    frame, excluded = usable(frame, findings, views)
     if valid == "train":
         frame["split"] = split_train(frame, valid_fraction, seed)
 
@@ -91,24 +98,16 @@ def check_options(
 ) -> None:
     """Raise AttrinetError for a name or value that is none, with the nearest that is."""
     policies = {"": uncertain} if isinstance(uncertain, str) else uncertain
-    for option, given, known in (
+    for option, given, choices in (
         ("findings", findings, LABELS), ("views", views, VIEWS), ("uncertain", set(policies) - {""}, LABELS),
         ("uncertain", policies.values(), UNCERTAIN), ("blank", [blank], BLANK),
         ("valid", [valid], VALID),
     ):
-        _known(option, given, known)
+        known(option, given, choices)
     if not findings or not views:
         raise AttrinetError(f"findings={list(findings)}, views={list(views)}: name at least one of each")
     if valid == "train" and not 0 < valid_fraction < 1:
         raise AttrinetError(f"valid_fraction={valid_fraction}: want a share of the training patients between 0 and 1")
-
-
-def _known(option: str, given: Collection[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise AttrinetError(f"{option}: {name!r} is unknown; {hint}There are {', '.join(known)}")
 
 
 def find_home(root: Path) -> tuple[Path, Path]:
@@ -192,24 +191,17 @@ def image_files(folder: Path) -> dict[str, str]:
     return files
 
 
-def leave_out(frame: pd.DataFrame, findings: Sequence[str], views: Sequence[str]) -> tuple[pd.DataFrame, dict]:
+def usable(frame: pd.DataFrame, findings: Sequence[str], views: Sequence[str]) -> tuple[pd.DataFrame, dict]:
     """Rows that can be used, and reason → number of the others."""
     excluded: Counter[str] = Counter()
-
-    def drop(rows: pd.Series, reason: str) -> None:
-        nonlocal frame
-        excluded[reason] += int(rows.sum())
-        frame = frame[~rows]
-
-    drop(frame["id"].duplicated(), "duplicate row")
+    frame = leave_out(frame, frame["id"].duplicated(), "duplicate row", excluded)
     wanted = frame["view"].isin(list(views)) | ~frame["lateral"] & ("frontal" in views)
-    drop(~wanted & frame["lateral"], "lateral view")
-    wanted = wanted[frame.index]
+    frame = leave_out(frame, ~wanted & frame["lateral"], "lateral view", excluded)
     for name in ("AP", "PA"):
-        drop(~wanted[frame.index] & (frame["view"] == name), f"{name} view")
-    drop(~wanted[frame.index], "frontal view, neither AP nor PA")
-    drop(frame[list(findings)].isna().all(axis=1), "no label")
-    drop(frame["source"].isna(), "file missing")
+        frame = leave_out(frame, ~wanted[frame.index] & (frame["view"] == name), f"{name} view", excluded)
+    frame = leave_out(frame, ~wanted[frame.index], "frontal view, neither AP nor PA", excluded)
+    frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded)
+    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded)
     if frame.empty:
         raise AttrinetError(f"CheXpert: no image is left; excluded: {dict(excluded)}")
     return frame, dict(excluded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -64,6 +65,21 @@ def need_columns(frame: pd.DataFrame, columns: Iterable[str], where: str) -> Non
             raise AttrinetError(f"{where}: no column {column!r}{hint} It has: {present}")
 
 
+def known(option: str, given: Iterable[str], choices: Sequence[str]) -> None:
+    """Raise AttrinetError naming a value that is none of the choices, the nearest that is and all others."""
+    for name in given:
+        if name not in choices:
+            near = difflib.get_close_matches(str(name), choices, 1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise AttrinetError(f"{option}: {name!r} is unknown; {hint}There are {', '.join(choices)}")
+
+
+def leave_out(frame: pd.DataFrame, rows: pd.Series, reason: str, excluded: Counter[str]) -> pd.DataFrame:
+    """The frame without the rows (bool, one a row) that are left out for `reason`, which `excluded` counts."""
+    excluded[reason] += int(rows.sum())
+    return frame[~rows]
+
+
 def check(source: Source) -> None:
     """Raise AttrinetError for anything that would make a store misleading; see Source for what is expected."""
     frame, name = source.manifest, source.name
@@ -93,7 +109,7 @@ def check(source: Source) -> None:
         if not values.isin([0, 1]).all():
             raise AttrinetError(f"{name}: column {finding!r} holds {values[~values.isin([0, 1])].iloc[0]}; "
                                 "labels are 0, 1 or missing")
-    for column, known in (("id", set(frame["id"])), ("finding", set(source.findings))):
-        stray = set(source.annotations[column]) - known
+    for column, allowed in (("id", set(frame["id"])), ("finding", set(source.findings))):
+        stray = set(source.annotations[column]) - allowed
         if stray:
             raise AttrinetError(f"{name}: an annotation has the unknown {column} {sorted(stray)[0]!r}")

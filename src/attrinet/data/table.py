@@ -92,12 +92,12 @@ def table_source(
     return Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options)
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """CSV (also .gz) or Parquet → DataFrame. Raises AttrinetError naming the file."""
+def read_table(path: str | Path, **csv) -> pd.DataFrame:
+    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame. Raises AttrinetError naming the file."""
     path = Path(path)
     try:
         parquet = path.suffix == ".parquet"
-        frame = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype_backend="numpy_nullable")
+        frame = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype_backend="numpy_nullable", **csv)
     except FileNotFoundError as error:
         raise AttrinetError(f"{path}: not found") from error
     except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:

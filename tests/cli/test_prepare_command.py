@@ -1,0 +1,44 @@
+"""`attrinet prepare` has a subcommand for every dataset, and what the documentation tells to type is understood."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from attrinet.cli import cli
+from attrinet.cli.prepare import command
+from attrinet.data.catalog import CATALOG
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+def parsed(line):
+    """The options that click makes of `attrinet prepare …`; an unknown one is an error."""
+    adapter, *arguments = shlex.split(line)[2:]
+    return command.commands[adapter].make_context(adapter, arguments).params
+
+
+def test_every_dataset_has_a_subcommand_an_entry_and_an_example_that_is_understood():
+    assert {entry.adapter for entry in CATALOG} == set(command.commands)
+    listed = CliRunner().invoke(cli, ["datasets"]).output
+    for entry in CATALOG:
+        line = f"attrinet prepare {entry.adapter} {entry.example}"
+        assert line in listed and parsed(line)["out"]
+
+
+@pytest.mark.parametrize("adapter", ["", *command.commands])
+def test_the_examples_in_the_help_are_understood(adapter):
+    shown = CliRunner().invoke(cli, ["prepare", *adapter.split(), "--help"]).output
+    examples = re.findall(r"attrinet prepare .*", shown)
+    assert examples and all(parsed(example)["out"] for example in examples)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_trains_on_the_store_that_its_command_makes(path):
+    text = re.sub(r"\\\n# *", "", path.read_text())  # a command over two lines
+    for line in re.findall(r"^# +(attrinet prepare .*)", text, re.MULTILINE):
+        if shlex.split(line)[2] in command.commands:
+            assert str(parsed(line)["out"]) == yaml.safe_load(text)["data"]["store"]
