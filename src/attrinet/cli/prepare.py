@@ -205,6 +205,30 @@ def phantom(n, seed, out, verify, quiet, **options) -> None:
     run(phantom_source(n, options["size"], seed), out, verify, quiet, **options)
 
 
+@command.command("vindr")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--findings", help="Findings, comma-separated; the paper's five if left out.")
+@click.option("--policy", default="majority", show_default=True,
+              help="Of a training image's radiologists, who must agree on a finding: majority, any, all.")
+@click.option("--valid-fraction", default=0.2, show_default=True, help="Share of the training images that validates.")
+@click.option("--test-fraction", default=0.2, show_default=True,
+              help="Share set aside for testing where there is no official test split (Kaggle's edition).")
+@click.option("--seed", default=0, show_default=True, help="Of the split.")
+@store_options
+def vindr(root, findings, policy, valid_fraction, test_fraction, seed, out, verify, quiet, **options) -> None:
+    """VinDr-CXR with the radiologists' boxes, from PhysioNet or Kaggle, as it was unpacked in ROOT.
+
+    \b
+    Example:
+      attrinet prepare vindr vindr-cxr --out stores/vindr --size 320 --policy majority
+    """
+    from attrinet.data.vindr import FINDINGS, vindr_source
+
+    source = vindr_source(root, findings=names(findings) or FINDINGS, policy=policy, valid_fraction=valid_fraction,
+                          test_fraction=test_fraction, seed=seed)
+    run(source, out, verify, quiet, **options)
+
+
 @command.command("shortcut")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Store folder to write.")

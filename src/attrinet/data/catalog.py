@@ -46,4 +46,14 @@ CATALOG = (
         "phantom", "procedural frontal radiographs with five findings known to the pixel, for teaching and tests",
         "drawn on the spot from a seed", "none", "nothing", "--n 3000 --size 64 --out stores/phantom",
     ),
+    Entry(
+        "vindr", "VinDr-CXR: 18,000 radiographs with the boxes of 17 radiologists (Nguyen et al., 2022)",
+        "physionet.org/content/vindr-cxr/1.0.0, or the training half as kaggle.com/c/"
+        "vinbigdata-chest-xray-abnormalities-detection",
+        "PhysioNet: credentialed access (CITI training), PhysioNet Credentialed Health Data License 1.5.0 and data use "
+        "agreement; Kaggle: the rules of the competition, accepted there",
+        "annotations/, train/ and test/ (PhysioNet), or train.csv and train/ (Kaggle; no official test split); "
+        "compressed DICOM needs pip install 'attrinet[dicom]'",
+        "vindr-cxr --out stores/vindr --size 320",
+    ),
 )
