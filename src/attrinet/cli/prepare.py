@@ -140,3 +140,17 @@ def phantom(n, seed, out, verify, quiet, **options) -> None:
     from attrinet.data.phantom import phantom_source
 
     run(phantom_source(n, options["size"], seed), out, verify, quiet, **options)
+
+
+@command.command("verify")
+@click.argument("store", type=click.Path(path_type=Path))
+def verify(store) -> None:
+    """Read a finished store again and compare every byte with the checksums it was given. Needs no source.
+
+    \b
+    Example:
+      attrinet prepare verify stores/phantom
+    """
+    opened = Store.open(store)
+    opened.verify()
+    click.echo(f"{store}: verified, {len(opened)} images and their tables, every byte as written")
