@@ -85,7 +85,7 @@ def predict(model: Classifier, store: Store, rows: np.ndarray, batch_size: int, 
     parts = []
     starts = range(0, len(rows), batch_size)
     for start in tqdm(starts, desc="predicting", unit="batch", disable=not progress, dynamic_ncols=True):
-        logits = model.logits(store.batch(rows[start : start + batch_size]).to(device_of(model)))
+        logits = model.logits(store.batch(rows[start : start + batch_size], device_of(model)))
         parts.append(logits.detach().sigmoid().float().cpu().numpy())
     return np.concatenate(parts)
 
@@ -104,7 +104,7 @@ class Evidence:
         """Batches of (rows, (B, H, W) float32 ≥ 0)."""
         for start in range(0, len(rows), self.batch_size):
             chunk = rows[start : start + self.batch_size]
-            images = self.store.batch(chunk).to(device_of(self.explainer))
+            images = self.store.batch(chunk, device_of(self.explainer))
             yield chunk, self.explainer.attribute(images, finding).detach().clamp(min=0).float().cpu().numpy()
 
     def totals(self, rows: np.ndarray, finding: int) -> np.ndarray:

@@ -1,23 +1,29 @@
 """A store holds what was read, whatever the number of workers and however often it was killed on the way."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
-from attrinet.data.images import read_image
+from attrinet.cli import cli
+from attrinet.data.images import read_grey, read_image
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import CHUNK, prepare
 from attrinet.data.store import Store
 from attrinet.data.table import table_source
 from attrinet.errors import AttrinetError
+
+FILES = ["annotations.parquet", "excluded.csv", "images.npy", "manifest.parquet", "meta.json"]
 
 
 @pytest.fixture
@@ -72,7 +78,7 @@ def test_patients_stay_together_and_uncertain_follows_its_policy(folder):
 
 def test_workers_change_nothing(tmp_path):
     """More chunks than four a worker, so that the queue is filled again and again."""
-    phantoms = phantom_source(CHUNK * 21 + 5, 32)
+    phantoms = phantom_source(CHUNK * 10 + 5, 32)
     one = prepare(phantoms, tmp_path / "one", 32, workers=1, progress=False)
     two = prepare(phantoms, tmp_path / "two", 32, workers=2, progress=False)
     assert (tmp_path / "one/images.npy").read_bytes() == (tmp_path / "two/images.npy").read_bytes()
@@ -90,36 +96,120 @@ def test_a_second_call_does_nothing_and_other_options_are_refused(folder):
 
 
 KILLED = """
-import sys
-from attrinet.data.phantom import phantom_source
+import dataclasses, sys, time
+from pathlib import Path
+from attrinet.data.images import read_grey
 from attrinet.data.prepare import prepare
-prepare(phantom_source(400, 256, seed=3), sys.argv[1], 256, workers=2, progress=False)
+from attrinet.data.table import table_source
+
+def slowly(path):
+    time.sleep(0.03)
+    return read_grey(path)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    source = table_source(folder / "labels.csv", folder / "png", boxes=folder / "boxes.csv")
+    prepare(dataclasses.replace(source, read=slowly), folder / "store", 64, workers=2, progress=False)
 """
 
 
-def test_killed_in_the_middle_the_same_call_goes_on_and_nothing_is_lost_or_doubled(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in KILLED.split("\n")))
-    marks = tmp_path / "store.partial" / "done.npy"
-    process = subprocess.Popen([sys.executable, script, tmp_path / "store"])
+def many(folder, count):
+    """The folder's files, some of them bad, under many more names."""
+    rows = []
+    for k in range(count):
+        copy, original = folder / "png" / f"copy{k}.png", folder / "png" / f"im{k % 40:02d}.png"
+        if original.exists():
+            copy.write_bytes(original.read_bytes())
+        rows.append({"image": copy.name, "patient": k, "Edema": k % 2})
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    return source(folder)
+
+
+def test_killed_in_the_middle_the_same_call_goes_on_and_nothing_is_lost_or_doubled(folder):
+    (folder / "script.py").write_text(KILLED)
+    images, marks = many(folder, 400), folder / "store.partial" / "done.npy"
+    process = subprocess.Popen([sys.executable, folder / "script.py", folder])
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (tmp_path / "store.partial" / "recipe.json").exists() and np.load(marks, mmap_mode="r").sum() >= 40:
+        if (folder / "store.partial" / "recipe.json").exists() and (np.load(marks, mmap_mode="r") > 0).sum() >= 40:
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "store").exists()
+    assert not (folder / "store").exists()
     with pytest.raises(AttrinetError, match="no store found"):
-        Store.open(tmp_path / "store")
-    done = int(np.load(marks).sum())
-    assert 40 <= done < 400
+        Store.open(folder / "store")
+    assert 40 <= (np.load(marks) > 0).sum() < len(images.manifest)
     time.sleep(1.2)  # the workers see that their parent is gone
-    source = phantom_source(400, 256, seed=3)
-    resumed = prepare(source, tmp_path / "store", 256, workers=2, progress=False)
-    whole = prepare(source, tmp_path / "whole", 256, workers=1, progress=False)
-    assert resumed.meta["checksum"] == whole.meta["checksum"]
-    assert not (tmp_path / "store.partial").exists()
+    resumed = prepare(images, folder / "store", 64, workers=1, progress=False)
+    same_as_undisturbed(images, folder, resumed)
+
+
+def same_as_undisturbed(images, folder, store):
+    whole = prepare(images, folder / "whole", 64, workers=1, progress=False)
+    store.verify()
+    assert {k: store.meta[k] for k in store.meta if k != "recipe"} \
+        == {k: whole.meta[k] for k in whole.meta if k != "recipe"}
+    assert (folder / "store/excluded.csv").read_text() == (folder / "whole/excluded.csv").read_text()
+    assert sorted(p.name for p in (folder / "store").iterdir()) == FILES
+    assert not (folder / "store.partial").exists()
+
+
+def test_half_written_rows_and_lines_are_written_again(folder):
+    images, read = many(folder, 120), []
+
+    def until_stopped(path):
+        read.append(path)
+        if len(read) > 70:
+            raise KeyboardInterrupt
+        return read_grey(path)
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(dataclasses.replace(images, read=until_stopped), folder / "store", 64, progress=False)
+    done = np.load(folder / "store.partial/done.npy")
+    assert 0 < (done > 0).sum() <= 70
+    rows = np.load(folder / "store.partial/images.npy", mmap_mode="r+")
+    rows[done == 0] = 99
+    rows.flush()
+    with open(folder / "store.partial/errors.jsonl", "a") as file:
+        file.write('[5, "cut in the mid')
+    resumed = prepare(images, folder / "store", 64, progress=False)
+    same_as_undisturbed(images, folder, resumed)
+
+
+@pytest.mark.parametrize("step", ["checksum", "counts", "_close_gaps"])
+def test_stopped_while_finishing_it_finishes_the_next_time(folder, monkeypatch, step):
+    """Also between closing the gaps of unreadable images and the end, when rows have moved."""
+    images = many(folder, 60)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"attrinet.data.prepare.{step}", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        prepare(images, folder / "store", 64, progress=False)
+    resumed = prepare(images, folder / "store", 64, progress=False)
+    same_as_undisturbed(images, folder, resumed)
+
+
+def test_a_store_takes_the_room_of_its_pixels_and_its_tables(tmp_path):
+    n = 5
+    store = prepare(phantom_source(n, 320), tmp_path / "s", 320, progress=False)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "s").iterdir()}
+    assert sorted(sizes) == FILES and sizes["images.npy"] == 128 + n * 102_400 == 128 + n * store.size**2
+    assert sum(sizes.values()) - sizes["images.npy"] < 30_000 + 1_000 * n
+
+
+def test_opening_reads_no_table_and_no_image(tmp_path):
+    """A store of 112,120 images, nearly all of it a hole in the file: nothing of it may be touched."""
+    prepare(phantom_source(4, 32), tmp_path / "s", 32, progress=False)
+    manifest = pd.read_parquet(tmp_path / "s/manifest.parquet")
+    manifest.iloc[np.arange(112_120) % 4].to_parquet(tmp_path / "s/manifest.parquet", index=False)
+    with open(tmp_path / "s/images.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (112_120, 32, 32)})
+        file.truncate(file.tell() + 112_120 * 32 * 32)
+    tracemalloc.start()
+    store = Store.open(tmp_path / "s")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(store) == 112_120 and peak < 1_000_000 and not {"manifest", "annotations"} & set(vars(store))
+    assert len(store.manifest) == 112_120
 
 
 def test_two_processes_cannot_prepare_the_same_store(tmp_path):
@@ -130,15 +220,29 @@ def test_two_processes_cannot_prepare_the_same_store(tmp_path):
         pass
 
 
-def test_a_store_that_was_tampered_with_is_found_out(tmp_path):
+@pytest.mark.parametrize("name", ["images.npy", "manifest.parquet", "annotations.parquet"])
+def test_one_changed_byte_is_found_without_the_source(tmp_path, name):
     prepare(phantom_source(8, 32), tmp_path / "s", 32, progress=False)
-    images = np.load(tmp_path / "s" / "images.npy", mmap_mode="r+")
-    images[3, 3, 3] ^= 1
-    images.flush()
-    with pytest.raises(AttrinetError, match="checksum"):
+    done = CliRunner().invoke(cli, ["prepare", "verify", str(tmp_path / "s")], catch_exceptions=False)
+    assert done.exit_code == 0 and "8 images and their tables, every byte as written" in done.output
+    data = bytearray((tmp_path / "s" / name).read_bytes())
+    data[200] ^= 1  # behind the header of the one, before the footer of the others
+    (tmp_path / "s" / name).write_bytes(data)
+    with pytest.raises(AttrinetError, match=rf"{name}: its checksum"):
         Store.open(tmp_path / "s").verify()
+    with pytest.raises(AttrinetError, match=rf"{name}: its checksum"):
+        CliRunner().invoke(cli, ["prepare", "verify", str(tmp_path / "s")], catch_exceptions=False)
+
+
+def test_files_that_do_not_fit_together_are_not_opened(tmp_path):
+    prepare(phantom_source(8, 32), tmp_path / "s", 32, progress=False)
     meta = json.loads((tmp_path / "s" / "meta.json").read_text())
     (tmp_path / "s" / "meta.json").write_text(json.dumps(meta | {"size": 64}))
+    with pytest.raises(AttrinetError, match="damaged"):
+        Store.open(tmp_path / "s")
+    (tmp_path / "s" / "meta.json").write_text(json.dumps(meta))
+    whole = (tmp_path / "s" / "manifest.parquet").read_bytes()
+    (tmp_path / "s" / "manifest.parquet").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AttrinetError, match="damaged"):
         Store.open(tmp_path / "s")
 

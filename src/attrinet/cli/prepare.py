@@ -256,3 +256,17 @@ def shortcut(store, out, finding, tag, text, place, positives, negatives, seed, 
     size = Store.open(store).size
     run(source, out, verify, quiet, size=size, keep_aspect=False, intensity=None, workers=workers)
     click.echo(f"tagged: {int(source.manifest['tagged'].sum())} images")
+
+
+@command.command("verify")
+@click.argument("store", type=click.Path(path_type=Path))
+def verify(store) -> None:
+    """Read a finished store again and compare every byte with the checksums it was given. Needs no source.
+
+    \b
+    Example:
+      attrinet prepare verify stores/phantom
+    """
+    opened = Store.open(store)
+    opened.verify()
+    click.echo(f"{store}: verified, {len(opened)} images and their tables, every byte as written")

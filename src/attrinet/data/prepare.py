@@ -22,10 +22,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from attrinet.data.images import INTENSITIES, resize, to_uint8
+from attrinet.data.images import INTENSITIES, fit
 from attrinet.data.manifest import check
 from attrinet.data.source import SPLITS, Source
-from attrinet.data.store import FORMAT, Store, checksum
+from attrinet.data.store import FORMAT, TABLES, Store, checksum
 from attrinet.errors import AttrinetError
 
 CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
@@ -201,7 +201,7 @@ def _read_chunk(task: tuple[np.ndarray, list[str]]) -> tuple[np.ndarray, dict[in
     messages = {}
     for row, name in zip(*task, strict=True):
         try:
-            images[row] = to_uint8(resize(read(name), images.shape[1], keep_aspect), intensity)
+            images[row] = fit(read(name), images.shape[1], intensity, keep_aspect)
         except AttrinetError as error:
             messages[int(row)] = str(error)
         except Exception as error:  # one bad file among 200,000 must not end the work
@@ -234,7 +234,8 @@ def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, 
             **(source.file_preprocessing or {}),
             "options": recipe["options"], "images": len(manifest), "counts": counts(manifest, source.findings),
             "annotated": annotations.groupby("finding")["id"].nunique().to_dict(), "excluded": dict(excluded),
-            "checksum": checksum(partial / "images.npy"), "recipe": recipe,
+            "checksum": checksum(partial / "images.npy"),
+            "tables": {name: checksum(partial / name) for name in TABLES}, "recipe": recipe,
         }
         temporary = partial / "meta.json.tmp"
         temporary.write_text(json.dumps(meta, indent=2) + "\n")

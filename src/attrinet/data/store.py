@@ -11,27 +11,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
+from pyarrow import parquet
 from torch import Tensor
 
 from attrinet.data.annotations import rasterise
-from attrinet.data.images import to_tensor
+from attrinet.data.images import on_device
 from attrinet.errors import AttrinetError
 
 FORMAT = 1
+TABLES = ("manifest.parquet", "annotations.parquet")
 
 
 @dataclass
 class Store:
-    """A prepared dataset. Open it with Store.open; nothing is read but the tables until images are asked for.
+    """A prepared dataset. Open it with Store.open, which takes as long for a million images as for one.
 
-    images: (N, size, size) uint8, read-only memory map. manifest: one row an image. annotations: one row a lesion.
-    findings: C names. meta: the contents of meta.json.
+    images: (N, size, size) uint8, read-only memory map. findings: C names. meta: the contents of meta.json. The tables
+    manifest (one row an image) and annotations (one row a lesion) are read when they are first asked for.
     """
 
     path: Path
     images: np.ndarray
-    manifest: pd.DataFrame
-    annotations: pd.DataFrame
     findings: tuple[str, ...]
     meta: dict
     _masks: dict = field(default_factory=dict, repr=False)
@@ -48,16 +49,16 @@ class Store:
             meta = json.loads(meta_file.read_text())
             if meta["format"] != FORMAT:
                 raise AttrinetError(f"{meta_file}: store format {meta['format']}, this version reads {FORMAT}")
-            manifest = pd.read_parquet(path / "manifest.parquet")
-            annotations = pd.read_parquet(path / "annotations.parquet")
+            count, _ = (parquet.read_metadata(path / name).num_rows for name in TABLES)
             images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-            shape = (len(manifest), meta["size"], meta["size"])
+            shape = (count, meta["size"], meta["size"])
             if images.shape != shape or images.dtype != np.uint8:
                 raise AttrinetError(f"{path / 'images.npy'}: is {images.dtype} {images.shape}, want uint8 {shape}; "
-                                    "the store is damaged, prepare it again")
-            return cls(path, images, manifest, annotations, tuple(meta["findings"]), meta)
+                                    "the store is damaged, delete it and prepare it again")
+            return cls(path, images, tuple(meta["findings"]), meta)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise AttrinetError(f"{path}: the store is damaged ({error}); prepare it again") from error
+            reason = " ".join(str(error).split())
+            raise AttrinetError(f"{path}: the store is damaged ({reason}); delete it and prepare it again") from error
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,6 +72,24 @@ class Store:
     def preprocessing(self) -> dict:
         """How an image file must be read to look like the images of this store (keywords of read_image)."""
         return {"intensity": self.meta["intensity"], "keep_aspect": self.meta["keep_aspect"]}
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row an image: id, source, patient, split, view, and 1, 0 or <NA> for every finding."""
+        return self._table("manifest.parquet")
+
+    @cached_property
+    def annotations(self) -> pd.DataFrame:
+        """One row a lesion, see source.Source."""
+        return self._table("annotations.parquet")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        try:
+            return pd.read_parquet(self.path / name)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise AttrinetError(f"{self.path / name}: is damaged ({reason}); delete the store and prepare it "
+                                "again") from error
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -89,9 +108,13 @@ class Store:
         """Row numbers of a split: train, valid or test."""
         return np.flatnonzero((self.manifest["split"] == name).to_numpy())
 
-    def batch(self, rows: Sequence[int] | np.ndarray) -> Tensor:
-        """Images of these rows: float32 (B, 1, size, size) in [-1, 1]."""
-        return to_tensor(self.images[np.asarray(rows)])[:, None]
+    def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+        """Images of these rows: float32 (B, 1, size, size) in [-1, 1], made on `device` of the bytes read.
+
+        Reading is fast, making floats on the CPU is not (benchmarks/store.py): ask for the device here instead of
+        moving the batch there.
+        """
+        return on_device(self.images[np.asarray(rows)], device)[:, None]
 
     def mask(self, row: int, finding: int) -> np.ndarray | None:
         """(size, size) bool, union of the annotations of a finding on an image; None where there is none."""
@@ -114,13 +137,22 @@ class Store:
         missing = [name for name in findings if name not in self.findings]
         if missing:
             raise AttrinetError(f"{self.path}: has no finding {missing[0]!r}; it has {', '.join(self.findings)}")
-        return Store(self.path, self.images, self.manifest, self.annotations, tuple(findings), self.meta)
+        part = Store(self.path, self.images, tuple(findings), self.meta)
+        part.manifest, part.annotations = self.manifest, self.annotations
+        return part
 
     def verify(self) -> None:
-        """Read every byte and compare with the checksum in meta.json; AttrinetError if anything changed."""
-        if checksum(self.path / "images.npy") != self.meta["checksum"]:
-            raise AttrinetError(f"{self.path / 'images.npy'}: its checksum is not the one in meta.json; "
-                                "the store is damaged, prepare it again")
+        """Read every byte of images and tables and compare with the checksums in meta.json.
+
+        Needs the store alone, not what it was made of. Raises AttrinetError naming the first file that changed.
+        """
+        if "tables" not in self.meta:
+            raise AttrinetError(f"{self.path}: meta.json has no checksums of the tables; delete the store and prepare "
+                                "it again")
+        for name, before in {"images.npy": self.meta["checksum"], **self.meta["tables"]}.items():
+            if checksum(self.path / name) != before:
+                raise AttrinetError(f"{self.path / name}: its checksum is not the one in meta.json; "
+                                    "the store is damaged, delete it and prepare it again")
         if self.manifest["id"].duplicated().any():
             raise AttrinetError(f"{self.path / 'manifest.parquet'}: an image id comes twice")
 

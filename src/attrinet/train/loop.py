@@ -189,7 +189,7 @@ def predict(fabric: Fabric, model: AttriNet, store: Store, rows: np.ndarray, bat
     parts = []
     for start in range(0, len(mine), batch_size):
         with fabric.autocast():
-            x = store.batch(mine[start : start + batch_size]).to(fabric.device)
+            x = store.batch(mine[start : start + batch_size], fabric.device)
             parts.append(model.logits(x).sigmoid())
     gathered = fabric.all_gather(torch.cat(parts))  # (world, n, C), or (n, C) alone
     if fabric.world_size > 1:

@@ -47,7 +47,7 @@ class Steps:
         data = self.config.data
         contrast = self._mine(random.uniform(*data.contrast, size=len(rows)))
         brightness = self._mine(random.uniform(*data.brightness, size=len(rows)))
-        grey = (self.store.batch(self._mine(rows)).to(self.fabric.device) + 1) / 2
+        grey = (self.store.batch(self._mine(rows), self.fabric.device) + 1) / 2
         factors = torch.tensor(np.stack([contrast, brightness]), dtype=grey.dtype, device=grey.device)
         c, b = factors.view(2, -1, 1, 1, 1)
         mean = grey.mean(dim=(2, 3), keepdim=True)
