@@ -69,11 +69,11 @@ def test_cost_is_the_number_of_images_that_went_forward_or_backward(name, model,
     assert model.passes / len(images) == explainer.cost
 
 
-@pytest.mark.parametrize("name", ["gradcam", "lime", "gifsplanation"])
+@pytest.mark.parametrize("name", ["gradcam", "lime", "shap", "gifsplanation"])
 def test_cost_of_the_published_setting_is_counted_too(name, model, images):
     explainer = build(name, model, autoencoder=BlockAutoencoder(64), as_published=True)
-    explainer.attribute(images, 0)
-    assert model.passes / len(images) == explainer.cost
+    explainer.attribute(images[:1], 0)
+    assert model.passes == explainer.cost
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -53,8 +53,6 @@ def closed_form(ae, model, image, finding) -> tuple[np.ndarray, int]:
     g = basis.T @ w
     start, slope, norm = w @ basis @ z + model[1].bias[finding].item(), np.linalg.norm(g), np.linalg.norm(z)
     largest = 0.05 * np.abs(basis @ z).sum()
-    if sigmoid(start) < 0.05:
-        return np.zeros((SIZE, SIZE)), 0
     for steps in range(1, 100):
         shift = 0.1 * (1.1**steps - 1)  # 1 % of ‖z‖, each step longer by a tenth of the way
         p, change = sigmoid(start - shift * norm * slope), np.abs(shift * norm * basis @ g / slope)
@@ -74,8 +72,11 @@ def test_the_map_is_the_change_of_the_frame_where_the_search_stops(x, gain, bias
     assert explainer.cost == pytest.approx(2 + np.mean(steps))
 
 
-def test_an_image_without_the_finding_has_a_blank_map(x):
-    assert not Gifsplanation(linear(0.3, -9.0), LinearAutoencoder()).attribute(x, 0).any()
+def test_an_image_without_the_finding_has_a_faint_map_of_one_step(x):
+    ae, explainer = LinearAutoencoder(), Gifsplanation(linear(0.3, -9.0), LinearAutoencoder())
+    found = explainer.attribute(x, 0)
+    assert explainer.cost == 3
+    torch.testing.assert_close(found.flatten(1).norm(dim=1), 0.01 * ae.encode(x).norm(dim=1))
 
 
 def test_published_setting_walks_lambda_until_the_probability_fell_by_015(x):

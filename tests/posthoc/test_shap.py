@@ -1,10 +1,12 @@
 """SHAP: completeness, the exact Owen values of a model that is small enough, and nothing left behind."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import uniform_filter
 from torch import nn
 
+from attrinet.errors import AttrinetError
 from attrinet.posthoc.shap import BLUR, Shap, blurred
 
 
@@ -25,6 +27,12 @@ def test_values_of_a_linear_model_are_weight_times_distance_from_the_background(
     expected = model[1].weight[1].detach().view(6, 6) * (x[0, 0] - background)
     found = Shap(model, evaluations=3000).attribute(x, 1)[0]  # enough to split every part
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("evaluations", [2, 101])
+def test_a_number_of_evaluations_that_shap_would_not_keep_to_is_refused(model, evaluations):
+    with pytest.raises(AttrinetError, match="even number"):
+        Shap(model, evaluations=evaluations)
 
 
 def test_the_global_random_numbers_are_left_as_they_were(model, images):

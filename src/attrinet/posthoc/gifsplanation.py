@@ -38,8 +38,8 @@ class Autoencoder(Protocol):
 
 @dataclass(eq=False)
 class Gifsplanation:
-    """Not negative: the change of a pixel in either direction. An image whose reconstruction is below 5 % probability
-    has nothing to take away, hence a blank map.
+    """Not negative: the change of a pixel in either direction. Every image makes at least one step, as in the method's
+    first code: one that seems free of the finding has a faint map, not a blank one.
 
     The shift follows the gradient of the logit, which has the direction of the probability's that the authors use, but
     does not vanish where the classifier is sure. cost is measured: passes of the classifier, mean over what was
@@ -96,7 +96,7 @@ class Gifsplanation:
         first: (B,) probability at the start.
         """
         reach, last, shift = torch.zeros_like(first), first.clone(), 0.0
-        active = (first >= GONE).nonzero()[:, 0]
+        active = torch.arange(len(first), device=first.device)
         while len(active):
             shift += STEP + GROWTH * shift
             x = decode(z[active] - shift * direction[active])

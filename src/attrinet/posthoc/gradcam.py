@@ -36,8 +36,8 @@ class GradCam:
         images, finding = checked(self.model, images, finding)
         layer = getattr(self.model, "gradcam_layer", None)
         if layer is None:
-            raise AttrinetError(f"{type(self.model).__name__} has no gradcam_layer: set it to the module whose "
-                                "activations Grad-CAM shall use")
+            raise AttrinetError(f"{type(self.model).__name__} has no gradcam_layer: give it a property that "
+                                "returns the module whose activations Grad-CAM shall use")
         if self.as_published:
             layer = [module for module in layer.modules() if isinstance(module, nn.Conv2d)][-1]
         cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()

@@ -23,7 +23,7 @@ class IntegratedGradients:
     """
 
     model: nn.Module
-    steps: int = 64
+    steps: int = 128
     batch_size: int = 16
     name: ClassVar[str] = "Integrated Gradients"
     device = property(device_of)

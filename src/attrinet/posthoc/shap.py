@@ -13,6 +13,7 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch import Tensor, nn
 
+from attrinet.errors import AttrinetError
 from attrinet.posthoc.classifier import checked, device_of, logits
 
 BLUR = 128 / 224  # side of the box that blurs what is hidden, as a share of the image's
@@ -25,7 +26,7 @@ class Shap:
 
     As in the package's own PyTorch image notebook: logits, a box blur of 128 in 224 pixels, 10,000 evaluations.
     Inpainting, its other masker, works on 8-bit images only. The package needs numba: its first use compiles for
-    seconds. evaluations: even, at least 4; the parts are split further the more there are.
+    seconds. evaluations: even, 4 or more; the parts are split further the more there are.
 
     as_published: the Attri-Net paper's setting: 1,000 evaluations, and a blur as wide as the image.
     """
@@ -37,6 +38,10 @@ class Shap:
     as_published: bool = False
     name: ClassVar[str] = "SHAP"
     device = property(device_of)
+
+    def __post_init__(self):
+        if self.evaluations < 4 or self.evaluations % 2:
+            raise AttrinetError(f"evaluations={self.evaluations}: SHAP needs an even number, 4 or more")
 
     @property
     def cost(self) -> float:
