@@ -16,6 +16,7 @@ ALLOWED = {
     "nets": {"nets", "errors"},
     "data": {"data", "errors"},
     "metrics": {"metrics", "errors", "protocols"},
+    "posthoc": {"posthoc", "errors", "protocols"},
     "provenance": set(),
     "folder": {"data", "nets", "errors"},
     "evaluation": {"data", "metrics", "protocols", "errors"},

@@ -1,0 +1,113 @@
+"""A small convolutional autoencoder for Gifsplanation, trained on the images of a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from attrinet.errors import AttrinetError
+
+FORMAT = 1
+LEVELS = 4  # halvings: the latent has a sixteenth of the image's side
+
+
+class ConvAutoencoder(nn.Module):
+    """(B, 1, S, S) in [-1, 1] → latent (B, latent, S/16, S/16) → (B, 1, S, S) in [-1, 1].
+
+    With the default latent of 16 channels, a sixteenth of the pixels' count: narrow enough that what it decodes looks
+    like a radiograph (torchxrayvision's, which Gifsplanation's authors use, has about an eleventh). Raises
+    AttrinetError for an image size that is no multiple of 16.
+    """
+
+    def __init__(self, image_size: int, width: int = 32, latent: int = 16):
+        super().__init__()
+        if image_size % 2**LEVELS:
+            raise AttrinetError(f"image_size={image_size}: the autoencoder needs a multiple of {2**LEVELS}")
+        self.image_size, self.width, self.latent = image_size, width, latent
+        channels = [width * 2 ** min(level, 2) for level in range(LEVELS)]  # 32 64 128 128
+        self.encoder = nn.Sequential(
+            *[_block(a, b, stride=2) for a, b in zip([1, *channels], channels, strict=False)],
+            nn.Conv2d(channels[-1], latent, 1),
+        )
+        back = [*channels[::-1], width]
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent, back[0], 1),
+            *[nn.Sequential(nn.Upsample(scale_factor=2), _block(a, b)) for a, b in zip(back, back[1:], strict=False)],
+            nn.Conv2d(width, 1, 3, padding=1),
+        )
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.encoder(images)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.decoder(latent).tanh()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decode(self.encode(images))
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    # no batch norm: an image is explained alone as in any batch; SiLU: the latent is moved along a gradient
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(min(8, outputs), outputs), nn.SiLU())
+
+
+def train_autoencoder(
+    images: np.ndarray, *, steps: int = 10_000, batch_size: int = 16, learning_rate: float = 1e-3, width: int = 32,
+    latent: int = 16, seed: int = 0, device: str | torch.device = "cpu", progress: bool = True,
+) -> ConvAutoencoder:
+    """Least squares on random images, Adam with a cosine to zero; in evaluation mode.
+
+    images: (N, S, S) uint8, for instance store.images; it may be a memory map, of which only batches are read.
+    """
+    torch.manual_seed(seed)
+    model = ConvAutoencoder(images.shape[1], width, latent).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    random = np.random.default_rng(seed)
+    with tqdm(range(steps), "autoencoder", disable=not progress) as bar:
+        for _ in bar:
+            rows = np.sort(random.integers(0, len(images), batch_size))
+            x = torch.from_numpy(np.asarray(images[rows])).to(device).float()[:, None] / 127.5 - 1
+            loss = F.mse_loss(model(x), x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(error=f"{loss.item():.4f}", refresh=False)
+    return model.eval()
+
+
+def save_autoencoder(model: ConvAutoencoder, folder: str | Path) -> None:
+    """Write autoencoder.json and autoencoder.safetensors to a new or existing folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
+              folder / "autoencoder.safetensors")
+    config = {"format": FORMAT, "image_size": model.image_size, "width": model.width, "latent": model.latent}
+    (folder / "autoencoder.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_autoencoder(folder: str | Path, device: str | torch.device = "cpu") -> ConvAutoencoder:
+    """What save_autoencoder wrote, in evaluation mode. Raises AttrinetError where it is missing or damaged."""
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "autoencoder.json").read_text())
+        if config["format"] != FORMAT:
+            raise AttrinetError(f"{folder / 'autoencoder.json'}: format {config['format']}, but this version reads "
+                                f"{FORMAT}; update attrinet")
+        model = ConvAutoencoder(config["image_size"], config["width"], config["latent"])
+        model.load_state_dict(load_file(folder / "autoencoder.safetensors"))
+    except FileNotFoundError as error:
+        raise AttrinetError(f"{error.filename or folder}: not found; train one with train_autoencoder") from error
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        raise AttrinetError(f"{folder}: not a usable autoencoder ({type(error).__name__}: "
+                            f"{(str(error).splitlines() or [''])[0]})") from error
+    return model.to(device).eval()

@@ -1,0 +1,71 @@
+"""Explainers by name: for the command line and for tables that run over all of them."""
+
+from __future__ import annotations
+
+import difflib
+
+from torch import nn
+
+from attrinet.errors import AttrinetError
+from attrinet.posthoc.gifsplanation import Autoencoder
+from attrinet.protocols import Explainer
+
+NAMES = (
+    "guided_backprop", "gradcam", "integrated_gradients", "lime", "shap", "gifsplanation", "random", "uniform",
+)
+
+
+def build(
+    name: str, model: nn.Module, *, autoencoder: Autoencoder | None = None, as_published: bool = False, seed: int = 0
+) -> Explainer:
+    """The explainer of this name (NAMES) for a classifier, set up as its own authors advise.
+
+    autoencoder: for gifsplanation only. as_published: as in the Attri-Net paper's bench, where that differs. Raises
+    AttrinetError for an unknown name, a missing autoencoder, or where the extra attrinet[posthoc] is not installed.
+    """
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, 1, cutoff=0)
+        raise AttrinetError(f"unknown explainer {name!r}; did you mean {near[0]!r}? There are {', '.join(NAMES)}")
+    if name == "gifsplanation" and autoencoder is None:
+        raise AttrinetError("gifsplanation needs an autoencoder: train one with train_autoencoder, or load one")
+    try:
+        return _build(name, model, autoencoder, as_published, seed)
+    except ModuleNotFoundError as error:
+        raise AttrinetError(f"explainer {name} needs {error.name}: pip install 'attrinet[posthoc]'") from error
+
+
+def _build(name, model, autoencoder, as_published, seed) -> Explainer:
+    # imported where used: captum and shap take seconds to import, and not everybody has installed them
+    match name:
+        case "guided_backprop":
+            from attrinet.posthoc.guided_backprop import GuidedBackprop
+
+            return GuidedBackprop(model)
+        case "gradcam":
+            from attrinet.posthoc.gradcam import GradCam
+
+            return GradCam(model, as_published=as_published)
+        case "integrated_gradients":
+            from attrinet.posthoc.integrated_gradients import IntegratedGradients
+
+            return IntegratedGradients(model)
+        case "lime":
+            from attrinet.posthoc.lime import Lime
+
+            return Lime(model, seed=seed, as_published=as_published)
+        case "shap":
+            from attrinet.posthoc.shap import Shap
+
+            return Shap(model, seed=seed, as_published=as_published)
+        case "gifsplanation":
+            from attrinet.posthoc.gifsplanation import Gifsplanation
+
+            return Gifsplanation(model, autoencoder, as_published=as_published)
+        case "random":
+            from attrinet.posthoc.floors import Random
+
+            return Random(model, seed=seed)
+        case "uniform":
+            from attrinet.posthoc.floors import Uniform
+
+            return Uniform(model)

@@ -1,0 +1,57 @@
+"""What every post-hoc method needs of the classifier it explains: checked input, and logits of many images."""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from torch import Tensor, nn
+
+from attrinet.errors import AttrinetError
+
+TOLERANCE = 1e-3  # an image may overshoot [-1, 1] by interpolation
+
+
+def device_of(explainer) -> torch.device:
+    """Where the classifier of an explainer lives; images are moved there."""
+    return next((p.device for p in explainer.model.parameters()), torch.device("cpu"))
+
+
+def checked(model: nn.Module, images: Tensor, finding: int | str) -> tuple[Tensor, int]:
+    """Images as float32 (B, 1, H, W) on the model's device, cut from any graph; the finding as an index.
+
+    model: its forward takes such images to differentiable logits (B, C); it has `findings`. Raises AttrinetError for
+    a model that is in training mode or has no forward, for images of another shape or outside [-1, 1], and for an
+    unknown finding.
+    """
+    if type(model).forward is nn.Module.forward:
+        raise AttrinetError(f"{type(model).__name__} has no forward that returns logits: a post-hoc method explains "
+                            "a baseline classifier; Attri-Net explains itself by attribute()")
+    if model.training:
+        raise AttrinetError(f"{type(model).__name__} is in training mode, where its answer depends on the batch; "
+                            "call model.eval() before it is explained")
+    if images.ndim != 4 or images.shape[1] != 1:
+        raise AttrinetError(f"images of shape {tuple(images.shape)}: want (B, 1, H, W)")
+    low, high = images.min().item(), images.max().item()
+    if not (low >= -1 - TOLERANCE and high <= 1 + TOLERANCE):  # also NaN
+        raise AttrinetError(f"image values from {low:.4g} to {high:.4g}: images are in [-1, 1], 0 is mid grey")
+    device = next((p.device for p in model.parameters()), images.device)
+    return images.detach().to(device, torch.float32), finding_index(model.findings, finding)
+
+
+def finding_index(findings: tuple[str, ...], finding: int | str) -> int:
+    """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
+    if isinstance(finding, str):
+        if finding in findings:
+            return findings.index(finding)
+        near = difflib.get_close_matches(finding, findings, 1, cutoff=0)
+        raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {findings}")
+    if not 0 <= finding < len(findings):
+        raise AttrinetError(f"finding index {finding}: this model has {len(findings)} findings")
+    return int(finding)
+
+
+@torch.no_grad()
+def logits(model: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """(N, 1, H, W) → (N, C), batch_size images at a time."""
+    return torch.cat([model(chunk) for chunk in images.split(batch_size)])

@@ -1,0 +1,46 @@
+"""Grad-CAM (Selvaraju et al., ICCV 2017): the last feature maps, weighed by their mean gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import captum.attr
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attrinet.errors import AttrinetError
+from attrinet.posthoc.classifier import checked, device_of
+
+
+@dataclass(frozen=True, eq=False)
+class GradCam:
+    """ReLU(Σ_k α_k A_k), α_k the mean gradient of the logit at feature map A_k (Captum), upsampled bilinearly.
+
+    The feature maps are the output of `model.gradcam_layer`, the last convolutional stage with its ReLU, as the
+    method's authors advise. as_published: those of the last convolution within it, before batch norm, residual and
+    ReLU, upsampled to the nearest neighbour, as the Attri-Net paper's code does.
+    """
+
+    model: nn.Module
+    as_published: bool = False
+    name: ClassVar[str] = "Grad-CAM"
+    cost: ClassVar[float] = 2.0
+    device = property(device_of)
+
+    def attribute(self, images: Tensor, finding: int) -> Tensor:
+        """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), not negative.
+
+        Raises AttrinetError for a model that does not name its gradcam_layer.
+        """
+        images, finding = checked(self.model, images, finding)
+        layer = getattr(self.model, "gradcam_layer", None)
+        if layer is None:
+            raise AttrinetError(f"{type(self.model).__name__} has no gradcam_layer: give it a property that "
+                                "returns the module whose activations Grad-CAM shall use")
+        if self.as_published:
+            layer = [module for module in layer.modules() if isinstance(module, nn.Conv2d)][-1]
+        cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()
+        if self.as_published:
+            return F.interpolate(cam, images.shape[2:], mode="nearest")[:, 0]
+        return F.interpolate(cam, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
