@@ -18,7 +18,8 @@ ALLOWED = {
     "metrics": {"metrics", "errors", "protocols"},
     "posthoc": {"posthoc", "errors", "protocols"},
     "provenance": set(),
-    "folder": {"data", "nets", "errors"},
+    "folder": {"baselines", "data", "nets", "errors"},
+    "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
     "evaluation": {"data", "metrics", "protocols", "errors"},
     "report": {"report", "data", "nets", "metrics", "errors"},
     "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
@@ -48,6 +49,12 @@ def test_every_file_imports_only_what_its_folder_may(path):
         assert imported(path) <= ALLOWED[part(path)]
     if part(path) not in RIM:
         assert not imported(path) & RIM
+
+
+def test_baseline_networks_know_nothing_of_their_training():
+    for name in ("__init__", "resnet", "bcos"):
+        assert imported(SOURCE / "baselines" / f"{name}.py") <= {"baselines", "nets", "errors"}
+        assert "attrinet.baselines.loop" not in (SOURCE / "baselines" / f"{name}.py").read_text()
 
 
 def test_nets_losses_and_guidance_open_no_file():

@@ -23,6 +23,8 @@ from attrinet.metrics.intervals import Bootstrap, Interval, weighted_mean
 from attrinet.metrics.youden import youden_threshold
 from attrinet.protocols import Classifier, Explainer
 
+LOCALISATION = ["id", "patient", "finding", "called", "inside", "inside_published", "area"]  # its table's columns
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -42,11 +44,12 @@ class Evaluation:
 
 
 def evaluate(
-    model: Classifier, explainer: Explainer, store: Store, rows: np.ndarray, thresholds: Mapping[str, float], *,
+    model: Classifier, explainer: Explainer | None, store: Store, rows: np.ndarray, thresholds: Mapping[str, float], *,
     draws: int = 1000, grids: int = 200, seed: int = 0, batch_size: int = 16, progress: bool = True,
 ) -> Evaluation:
     """Evaluate on the images `rows` of the store, none dropped.
 
+    explainer: None leaves out what judges explanations, class_sensitivity and disease_sensitivity.
     thresholds: finding → probability that calls it. draws: bootstrap draws over patients. grids: 2×2 grids a finding
     for class sensitivity. Raises AttrinetError for an empty selection or findings the store lacks.
     """
@@ -64,11 +67,13 @@ def evaluate(
         name: {"threshold": float(thresholds[name]), **call_intervals(labels[:, c], called[:, c], bootstrap)}
         for c, name in enumerate(names)
     }
-    evidence = Evidence(explainer, store, batch_size)
-    metrics["class_sensitivity"] = class_section(evidence, rows, labels, probabilities, thresholds, grids, seed)
-    localisation = localise(evidence, rows, called, progress)
-    metrics["disease_sensitivity"] = disease_section(localisation, store, rows, bootstrap)
-    metrics["explainer"] = {"name": explainer.name, "cost": explainer.cost}
+    localisation = pd.DataFrame(columns=LOCALISATION)
+    if explainer is not None:
+        evidence = Evidence(explainer, store, batch_size)
+        metrics["class_sensitivity"] = class_section(evidence, rows, labels, probabilities, thresholds, grids, seed)
+        localisation = localise(evidence, rows, called, progress)
+        metrics["disease_sensitivity"] = disease_section(localisation, store, rows, bootstrap)
+        metrics["explainer"] = {"name": explainer.name, "cost": explainer.cost}
     predictions = pd.DataFrame({
         "id": np.repeat(store.ids[rows], len(names)),
         "patient": np.repeat(store.patients[rows], len(names)),
@@ -158,7 +163,6 @@ def localise(evidence: Evidence, rows: np.ndarray, called: np.ndarray, progress:
     """Where the evidence lies, for every image among `rows` that is positive for an annotated finding."""
     store, parts = evidence.store, []
     where = {row: k for k, row in enumerate(rows)}
-    columns = ["id", "patient", "finding", "called", "inside", "inside_published", "area"]
     for c, name in enumerate(tqdm(store.findings, desc="locating evidence", unit="finding", disable=not progress)):
         annotated = np.array([k for k, r in enumerate(rows) if store.labels[r, c] == 1
                               and (m := store.mask(r, c)) is not None and m.any()], int)
@@ -170,7 +174,7 @@ def localise(evidence: Evidence, rows: np.ndarray, called: np.ndarray, progress:
                 "id": store.ids[chunk], "patient": store.patients[chunk], "finding": name, "called": called[place, c],
                 "inside": ours.inside, "inside_published": theirs.inside, "area": ours.area,
             }))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LOCALISATION)
 
 
 def disease_section(table: pd.DataFrame, store: Store, rows: np.ndarray, bootstrap: Bootstrap) -> dict:

@@ -10,6 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from attrinet.baselines import BASELINES
+from attrinet.baselines.resnet import ResNet
 from attrinet.data.images import read_image
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
@@ -17,7 +19,9 @@ from attrinet.nets.attrinet import AttriNet
 FORMAT = 1
 
 
-def save_model(model: AttriNet, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict) -> None:
+def save_model(
+    model: AttriNet | ResNet, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict
+) -> None:
     """Write what predicts and explains (not the critic) to a new or existing folder.
 
     thresholds: finding → probability. preprocessing: intensity and keep_aspect, as given to `prepare`.
@@ -28,20 +32,27 @@ def save_model(model: AttriNet, folder: str | Path, *, thresholds: dict[str, flo
     save_file(weights, folder / "model.safetensors")
     config = {
         "format": FORMAT,
-        "model": "attrinet",
+        "model": model.kind if isinstance(model, ResNet) else "attrinet",
         "findings": list(model.findings),
         "image_size": model.image_size,
         "width": model.width,
-        "pool": model.geometry.pool,
-        "critic_levels": model.geometry.critic_levels,
+        **shape(model),
         "preprocessing": preprocessing,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet:
-    """The model of a folder that training or save_model wrote, in evaluation mode, without its critic.
+def shape(model: AttriNet | ResNet) -> dict:
+    """What a kind of model is built with beyond findings, image size and width."""
+    if isinstance(model, ResNet):
+        return {"depth": model.depth}
+    return {"pool": model.geometry.pool, "critic_levels": model.geometry.critic_levels}
+
+
+def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | ResNet:
+    """The model of a folder that training or save_model wrote, in evaluation mode: an Attri-Net without its critic, or
+    a baseline, whichever config.json names.
 
     A run folder stands for its best/ folder. The model reads image files as its training images were prepared.
     Raises AttrinetError naming the file that is missing or damaged.
@@ -51,13 +62,13 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet:
         folder = folder / "best"
     config, thresholds = _json(folder / "config.json"), _json(folder / "thresholds.json")
     try:
-        if config["format"] != FORMAT or config["model"] != "attrinet":
-            raise AttrinetError(f"{folder / 'config.json'}: format {config['format']} of model {config['model']!r} is "
-                                f"not one this version reads (format {FORMAT}, 'attrinet'); update attrinet")
-        model = AttriNet(
-            config["findings"], config["image_size"], width=config["width"], pool=config["pool"],
-            critic_levels=config["critic_levels"], critic=False,
-        )
+        builders = {"attrinet": partial(AttriNet, critic=False), **BASELINES}
+        kind = config["model"]
+        if config["format"] != FORMAT or kind not in builders:
+            raise AttrinetError(f"{folder / 'config.json'}: format {config['format']} of model {kind!r} is not one "
+                                f"this version reads (format {FORMAT}, {', '.join(builders)}); update attrinet")
+        sizes = ("width", "pool", "critic_levels") if kind == "attrinet" else ("width", "depth")
+        model = builders[kind](config["findings"], config["image_size"], **{name: config[name] for name in sizes})
         model.load_state_dict(load_file(folder / "model.safetensors"))
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
         preprocessing = config["preprocessing"]

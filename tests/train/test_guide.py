@@ -60,7 +60,8 @@ def test_the_pseudo_masks_of_table_1_are_rebuilt_from_the_published_boxes(shared
     manifest = pd.DataFrame({"id": ids, "source": ids, "patient": ids, "split": "train", "view": "PA",
                              **{f: pd.array([int((i, f) in pairs) for i in ids], dtype="Int8") for f in findings}})
     table = notes.table([notes.box_row(b.id, b.finding, b.x, b.y, b.w, b.h, 1024, 1024) for b in boxes.itertuples()])
-    store = Store(shared, np.zeros((len(ids), 320, 320), np.uint8), manifest, table, findings, {"keep_aspect": False})
+    store = Store(shared, np.zeros((len(ids), 320, 320), np.uint8), findings, {"keep_aspect": False})
+    store.manifest, store.annotations = manifest, table
     guidance, annotated = guide(store, "guidance.mode=mixed",
                                 "guidance.counts={Atelectasis: 76, Cardiomegaly: 54, Effusion: 52}")
     assert annotated.sum(0).tolist() == [76, 54, 0, 0, 52]

@@ -13,6 +13,8 @@ from attrinet.data.source import SPLITS
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
+from attrinet.nets.attrinet import AttriNet
+from attrinet.protocols import Explainer
 from attrinet.provenance import provenance
 from attrinet.train.checkpoint import write_atomically
 
@@ -59,17 +61,21 @@ def default_folder(run: Path) -> Path:
     return (run.parent if run.name == "best" else run) / "evaluation"
 
 
-def run_evaluation(run: Run, store: Store, split: str, where: tuple[str, ...], folder: Path, **options) -> dict:
-    """Evaluate and save; returns the metrics as written."""
+def run_evaluation(
+    run: Run, store: Store, split: str, where: tuple[str, ...], folder: Path, *, explainer: Explainer | None = None,
+    **options,
+) -> dict:
+    """Evaluate and save; returns the metrics as written. explainer: judged in place of the model's own explanation."""
     thresholds = dict(zip(run.model.findings, run.model.thresholds.tolist(), strict=True))
     rows = chosen(store, split, where)
-    if len(rows) >= WORTH_TUNING:
+    attrinet = isinstance(run.model, AttriNet)
+    if attrinet and len(rows) >= WORTH_TUNING:
         run.model.tune(store.batch(rows[:4]))
-    result = evaluate(run.model, run.model, store, rows, thresholds, **options)
+    result = evaluate(run.model, explainer or run.explainer, store, rows, thresholds, **options)
     result.metrics.update({
         "split": split, "where": list(where), "store": str(store.path), "store_checksum": store.meta["checksum"],
         "provenance": provenance(run.model.device) | {
-            "findings in one pass": run.model.findings_per_pass,
+            **({"findings in one pass": run.model.findings_per_pass} if attrinet else {}),
             "training seed": run.config.run.seed if run.config else None,
         },
     })
@@ -105,23 +111,25 @@ def summary(metrics: dict) -> str:
         low, high = (f"{value[k]:.{digits}f}" if value[k] is not None else "–" for k in ("low", "high"))
         return f"{value['value']:.{digits}f} [{low}, {high}]"
 
-    located = metrics["disease_sensitivity"]["true_positives"]
+    explained = "class_sensitivity" in metrics
+    located = metrics["disease_sensitivity"]["true_positives"] if explained else {}
     names = [n for n in metrics["auc"] if n != "mean"]
     width = max(map(len, names)) + 2
-    heads = ("AUC", "sensitivity", "specificity", "class sens.", "evidence in lesion")
+    heads = ("AUC", "sensitivity", "specificity", *(("class sens.", "evidence in lesion") if explained else ()))
     lines = [f"{metrics['images']} images, {metrics['patients']} patients; 95 % intervals over patients",
              " " * width + "".join(f"{head:>24}" for head in heads)]
     for name in [*names, "mean"]:
         calls = metrics["calls"].get(name)
-        score = metrics["class_sensitivity"][name]
-        score = score if name == "mean" else score["mean"]
-        cells = [
-            cell(metrics["auc"][name]), cell(calls["sensitivity"]) if calls else "",
-            cell(calls["specificity"]) if calls else "", "–" if score is None else f"{score:.3f}",
-            cell(located[name]["enrichment"], 1) + " ×" if name in located else "–",
-        ]
+        cells = [cell(metrics["auc"][name]), *(cell(calls[k]) if calls else "" for k in ("sensitivity", "specificity"))]
+        if explained:
+            score = metrics["class_sensitivity"][name]
+            score = score if name == "mean" else score["mean"]
+            cells += ["–" if score is None else f"{score:.3f}",
+                      cell(located[name]["enrichment"], 1) + " ×" if name in located else "–"]
         lines.append(f"{name:<{width}}" + "".join(f"{c:>24}" for c in cells))
-    if metrics["disease_sensitivity"]["blank"]:
+    if not explained:
+        lines.append("explanations not judged: this model has none of its own")
+    elif metrics["disease_sensitivity"]["blank"]:
         lines.append(f"maps without positive evidence, left out of the last column: "
                      f"{metrics['disease_sensitivity']['blank']} of {metrics['disease_sensitivity']['annotated']}")
     return "\n".join(lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from attrinet.baselines.bcos import BcosExplanation
 from attrinet.cli.run_folder import device_option, open_run
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import Explanation
@@ -23,8 +24,9 @@ from attrinet.nets.attrinet import Explanation
 def command(run, images, out, formats, findings, device) -> None:
     """Predict IMAGEs (PNG, JPEG, DICOM) and show the evidence for every finding.
 
-    PNG: image, contributions, attribution map and counterfactual, a line a finding. NPZ: the same as float32 arrays,
-    with probabilities, logits, bias and thresholds. A failing image does not stop the others.
+    PNG: image, contributions, attribution map and counterfactual, a line a finding; of a B-cos network, image and
+    contributions. NPZ: the same as float32 arrays, with probabilities, logits, bias and thresholds. A failing image
+    does not stop the others.
 
     \b
     Examples:
@@ -34,7 +36,10 @@ def command(run, images, out, formats, findings, device) -> None:
     kinds = [part.strip() for part in formats.split(",")]
     if not set(kinds) <= {"png", "npz"}:
         raise AttrinetError(f"--format {formats}: want png, npz, or png,npz")
-    model = open_run(run, device).model
+    opened = open_run(run, device)
+    model = opened.model
+    if opened.explainer is None:
+        raise AttrinetError(f"{run}: a {model.name} has no explanation of its own; give a run of Attri-Net or B-cos")
     shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else range(len(model.findings))
     folder = out or (run.parent if run.name == "best" else run) / "explanations"
     try:
@@ -53,10 +58,10 @@ def command(run, images, out, formats, findings, device) -> None:
         if "npz" in kinds:
             save_npz(folder / f"{name}.npz", result)
         if "png" in kinds:
-            from attrinet.report.figures import explanation_figure, png
+            from attrinet.report.figures import contributions_figure, explanation_figure, png
 
-            picture = png(explanation_figure(image[0, 0].numpy(), result, 0, list(shown)))
-            (folder / f"{name}.png").write_bytes(picture)
+            draw = explanation_figure if isinstance(result, Explanation) else contributions_figure
+            (folder / f"{name}.png").write_bytes(png(draw(image[0, 0].numpy(), result, 0, list(shown))))
         click.echo(line(path, result, list(shown)))
     click.echo(f"written: {folder}")
     if failed:
@@ -75,14 +80,14 @@ def unique_names(images: tuple[Path, ...]) -> list[str]:
     return names
 
 
-def save_npz(path: Path, out: Explanation) -> None:
-    arrays = {k: getattr(out, k)[0].cpu().numpy() for k in
-              ("probabilities", "logits", "attribution", "counterfactual", "contributions")}
+def save_npz(path: Path, out: Explanation | BcosExplanation) -> None:
+    names = ("probabilities", "logits", "attribution", "counterfactual", "contributions")
+    arrays = {k: getattr(out, k)[0].cpu().numpy() for k in names if hasattr(out, k)}
     np.savez_compressed(path, findings=np.array(out.findings), bias=out.bias.cpu().numpy(),
                         thresholds=out.thresholds.cpu().numpy(), **arrays)
 
 
-def line(path: Path, out: Explanation, shown: list[int]) -> str:
+def line(path: Path, out: Explanation | BcosExplanation, shown: list[int]) -> str:
     """One JSON object an image, so that the output can be piped on."""
     return json.dumps({
         "image": str(path),

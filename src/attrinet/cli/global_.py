@@ -21,7 +21,9 @@ def command(run: Path, out: Path | None) -> None:
     Example:
       attrinet global runs/nih_64
     """
-    model = open_run(run, "cpu").model
+    opened = open_run(run, "cpu")
+    opened.require_attrinet("global")
+    model = opened.model
     folder = out or (run.parent if run.name == "best" else run) / "global"
     folder.mkdir(parents=True, exist_ok=True)
     result = model.global_explanation()

@@ -27,6 +27,7 @@ def command(run, store, evaluation, out, device) -> None:
       attrinet evaluate runs/nih_64 && attrinet report runs/nih_64
     """
     opened = open_run(run, device)
+    opened.require_attrinet("report")
     path = write_report(opened, opened.store(store), evaluation or default_folder(run), out or run / "report.html")
     click.echo(f"written: {path}")
 

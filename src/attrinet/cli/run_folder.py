@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 import torch
 
+from attrinet.baselines.resnet import ResNet
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.folder import load
 from attrinet.nets.attrinet import AttriNet
+from attrinet.protocols import Explainer
 from attrinet.train.config import Config, load_config
 
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
@@ -23,8 +25,19 @@ class Run:
     """A run folder (config: how it was trained), or a model folder alone (config: None)."""
 
     path: Path
-    model: AttriNet
+    model: AttriNet | ResNet
     config: Config | None
+
+    @property
+    def explainer(self) -> Explainer | None:
+        """The model's own explanation; None for one that has none."""
+        return self.model if isinstance(self.model, Explainer) else None
+
+    def require_attrinet(self, verb: str) -> None:
+        """Raise AttrinetError where only Attri-Net has what a verb shows."""
+        if not isinstance(self.model, AttriNet):
+            raise AttrinetError(f"{self.path}: holds a {self.model.name}; attrinet {verb} shows an Attri-Net's class "
+                                "centres. attrinet evaluate works on every model")
 
     def store(self, given: Path | None) -> Store:
         """The store named by --store, or the one the run was trained on. Raises AttrinetError if there is none."""

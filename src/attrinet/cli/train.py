@@ -8,7 +8,6 @@ import click
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from attrinet.train.config import load_config
-from attrinet.train.loop import train
 
 
 @click.command("train")
@@ -18,16 +17,22 @@ from attrinet.train.loop import train
 @click.option("--resume", is_flag=True, help="Go on from the newest checkpoint of the run folder.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(config: Path, overrides: tuple[str, ...], out: Path | None, resume: bool, quiet: bool) -> None:
-    """Train Attri-Net from a YAML CONFIG, or go on with a run folder given as CONFIG.
+    """Train Attri-Net or a baseline from a YAML CONFIG, or go on with a run folder given as CONFIG.
 
     \b
     Examples:
       attrinet train configs/nih_64.yaml
       attrinet train configs/chexpert.yaml data.store=stores/chexpert run.precision=bf16 run.devices=4
+      attrinet train configs/resnet50.yaml data.store=stores/chexpert
       attrinet train runs/nih_64 --resume
     """
     if config.is_dir():
         config, out = config / "config.yaml", out or config
-    best = train(load_config(config, overrides), out or Path("runs") / config.stem, resume=resume, progress=not quiet)
+    settings = load_config(config, overrides)
+    if settings.model.kind == "attrinet":
+        from attrinet.train.loop import train
+    else:
+        from attrinet.baselines.loop import train
+    best = train(settings, out or Path("runs") / config.stem, resume=resume, progress=not quiet)
     if rank_zero_only.rank == 0:
         click.echo(f"best model: {best}")

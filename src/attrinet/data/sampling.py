@@ -21,6 +21,27 @@ def generator_for(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng([seed, *key])
 
 
+def label_pools(labels: np.ndarray, indices: np.ndarray, findings: Sequence[str]) -> list[list[np.ndarray]]:
+    """Of every finding the negative and the positive rows among `indices`; labels: (N, C) 0, 1 or NaN.
+
+    Raises AttrinetError naming the findings that have no positive or no negative image.
+    """
+    known = labels[indices]
+    pools = [[indices[known[:, c] == value] for value in (0, 1)] for c in range(len(findings))]
+    empty = [
+        f"{name} (no {('negative', 'positive')[value]} image)"
+        for name, own in zip(findings, pools, strict=True)
+        for value in (0, 1)
+        if len(own[value]) == 0
+    ]
+    if empty:
+        raise AttrinetError(
+            "training needs images with and without every finding; missing: " + ", ".join(empty)
+            + ". Leave these findings out with data.findings, or change the split."
+        )
+    return pools
+
+
 class Sampler:
     """Positive and negative mini-batches of one finding at a time.
 
@@ -34,19 +55,7 @@ class Sampler:
     def __init__(
         self, labels: np.ndarray, indices: np.ndarray, findings: Sequence[str], batch_size: int, seed: int
     ):
-        known = labels[indices]
-        self.pools = [[indices[known[:, c] == value] for value in (0, 1)] for c in range(len(findings))]
-        empty = [
-            f"{name} (no {('negative', 'positive')[value]} image)"
-            for name, pools in zip(findings, self.pools, strict=True)
-            for value in (0, 1)
-            if len(pools[value]) == 0
-        ]
-        if empty:
-            raise AttrinetError(
-                "training needs images with and without every finding; missing: " + ", ".join(empty)
-                + ". Leave these findings out with data.findings, or change the split."
-            )
+        self.pools = label_pools(labels, indices, findings)
         self.batch_size, self.seed = batch_size, seed
         self._annotated: list[np.ndarray] = [indices[:0]] * len(findings)
         self._annotated_rate = 0.0

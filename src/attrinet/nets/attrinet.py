@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrinet.errors import AttrinetError
 from attrinet.nets.critic import Critic
 from attrinet.nets.generator import Generator
 from attrinet.nets.geometry import geometry
-from attrinet.nets.inputs import as_images
+from attrinet.nets.inputs import as_images, finding_index, finding_names
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,7 @@ class AttriNet(nn.Module):
         critic: bool = True,
     ):
         super().__init__()
-        self.findings = tuple(findings)
-        if isinstance(findings, str) or not self.findings or len(set(self.findings)) != len(self.findings):
-            raise AttrinetError(f"findings={findings!r}: give one or more different names")
+        self.findings = finding_names(findings)
         self.geometry = geometry(image_size, pool, critic_levels)
         self.width = width
         count, cells = len(self.findings), self.geometry.grid**2
@@ -113,14 +109,7 @@ class AttriNet(nn.Module):
 
     def finding_index(self, finding: int | str) -> int:
         """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
-        if isinstance(finding, str):
-            if finding in self.findings:
-                return self.findings.index(finding)
-            near = difflib.get_close_matches(finding, self.findings, 1, cutoff=0)
-            raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {self.findings}")
-        if not 0 <= finding < len(self.findings):
-            raise AttrinetError(f"finding index {finding}: this model has {len(self.findings)} findings")
-        return finding
+        return finding_index(self.findings, finding)
 
     # ---- eq. 4: a map is a prediction
 

@@ -1,10 +1,11 @@
-"""What a user may hand to a model as images, and clear words for what not."""
+"""What a user may hand to a model as images and findings, and clear words for what not."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +14,26 @@ from torch import Tensor
 from attrinet.errors import AttrinetError
 
 TOLERANCE = 1e-3  # a float image may overshoot [-1, 1] by interpolation
+
+
+def finding_names(findings: Sequence[str]) -> tuple[str, ...]:
+    """The names a model is made with. Raises AttrinetError for repeated or missing ones."""
+    names = tuple(findings)
+    if isinstance(findings, str) or not names or len(set(names)) != len(names):
+        raise AttrinetError(f"findings={findings!r}: give one or more different names")
+    return names
+
+
+def finding_index(findings: tuple[str, ...], finding: int | str) -> int:
+    """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
+    if isinstance(finding, str):
+        if finding in findings:
+            return findings.index(finding)
+        near = difflib.get_close_matches(finding, findings, 1, cutoff=0)
+        raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {findings}")
+    if not 0 <= finding < len(findings):
+        raise AttrinetError(f"finding index {finding}: this model has {len(findings)} findings")
+    return finding
 
 
 def as_images(images, size: int, reader: Callable[[str], Tensor] | None = None) -> Tensor:

@@ -84,12 +84,7 @@ def explanation_figure(
             if c in masks and k < 2:
                 axes.contour(masks[c], levels=[0.5], colors="#2fbf4f", linewidths=1.2)
             bare(axes)
-        p, t = float(out.probabilities[row, c]), float(out.thresholds[c])
-        called = p >= t
-        line[0].set_ylabel(
-            f"{out.findings[c]}\np = {p:.2f} {'≥' if called else '<'} {t:.2f}", fontsize=8.5,
-            color=FOR if called else INK, fontweight="bold" if called else "normal",
-        )
+        name_line(line[0], out, row, c)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=9, color=INK)
     color_bar(fig, grid[:, 1], half_c, CONTRIBUTION_UNIT)
@@ -102,6 +97,36 @@ def explanation_figure(
         grey.ax.tick_params(labelsize=7.5, length=2)
         grey.outline.set_visible(False)
     return fig
+
+
+def contributions_figure(image: np.ndarray, out, row: int, findings: Sequence[int]) -> Figure:
+    """One image and its contributions, a line a finding, where a model has no counterfactual (B-cos).
+
+    image: (H, W) in [-1, 1]. row: its place in the batch `out`. The colour range is the same in all lines.
+    """
+    contributions = out.contributions[row].cpu().numpy() * 1e3
+    half = limit(contributions[list(findings)])
+    fig = figure(2, len(findings), extra_width=1.1, extra_height=0.85)
+    grid = fig.subplots(len(findings), 2, squeeze=False)
+    for line, c in zip(grid, findings, strict=True):
+        for axes, picture in zip(line, (image, blend(image, contributions[c], half)), strict=True):
+            axes.imshow(picture, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+            bare(axes)
+        name_line(line[0], out, row, c)
+    for axes, title in zip(grid[0], ("image", "contributions to the logit"), strict=True):
+        axes.set_title(title, fontsize=9, color=INK)
+    color_bar(fig, grid[:, 1], half, CONTRIBUTION_UNIT)
+    return fig
+
+
+def name_line(axes, out, row: int, finding: int) -> None:
+    """Finding, probability and threshold beside a line; bold and red where it is called."""
+    p, t = float(out.probabilities[row, finding]), float(out.thresholds[finding])
+    called = p >= t
+    axes.set_ylabel(
+        f"{out.findings[finding]}\np = {p:.2f} {'≥' if called else '<'} {t:.2f}", fontsize=8.5,
+        color=FOR if called else INK, fontweight="bold" if called else "normal",
+    )
 
 
 def global_figure(explanation: GlobalExplanation) -> Figure:

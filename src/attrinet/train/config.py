@@ -24,7 +24,9 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
+    kind: str = "attrinet"  # attrinet, or a baseline of §4.1.3: resnet50, bcos_resnet50
     width: int = 64  # channels of the first convolutions
+    depth: int = 50  # of a baseline: 50, or 18 for a small machine
     pool: int | None = None  # γ of eq. 4, pixels; none: 32 at 320 pixels, see attrinet.nets.geometry
     critic_levels: int | None = None  # none: 5 at 320 pixels
 
@@ -77,14 +79,24 @@ class OptimizerConfig:
 
 
 @dataclass
+class BaselineConfig:
+    """What only the baselines have (§4.1.3); what the text leaves open is the authors' public code's."""
+
+    epochs: int = 50
+    lr: float = 1e-4  # Adam, default betas
+    weight_decay: float = 1e-5  # authors' code
+    guidance: float = 0.1  # λ of eq. 6 on B-cos's own explanation (authors' code); counts only with guidance.mode
+
+
+@dataclass
 class RunConfig:
-    batch_size: int = 4  # positives a step, and as many negatives; over all devices together
+    batch_size: int = 4  # over all devices together; Attri-Net: positives a step, and as many negatives
     seed: int = 0
     precision: str = "fp32"  # fp32, or bf16 (autocast)
     accelerator: str = "auto"  # auto, cpu, cuda
     devices: int = 1
     nodes: int = 1
-    validate_every: int = 1000  # generator steps
+    validate_every: int = 1000  # generator steps; a baseline is validated after every epoch
     checkpoint_every: int = 500
     log_every: int = 50
     sample_every: int = 1000
@@ -99,10 +111,13 @@ class Config:
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
 CHOICES = {
+    "model.kind": ("attrinet", "resnet50", "bcos_resnet50"),
+    "model.depth": (50, 18),
     "losses.l1_norm": ("mean", "sum"),
     "losses.guidance_reduction": ("mean", "sum"),
     "schedule.burst_mode": ("extra", "instead"),
@@ -111,7 +126,11 @@ CHOICES = {
 AT_LEAST_ONE = (
     "schedule.steps", "run.batch_size", "run.devices", "run.nodes", "run.validate_every", "run.checkpoint_every",
     "run.log_every", "run.sample_every", "run.eval_batch_size", "model.width",
+    "baseline.epochs",
 )
+# options that say nothing about the other kind of model
+ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every")
+BASELINE_ONLY = ("baseline.", "model.depth")
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
@@ -157,7 +176,7 @@ def check_config(config: Config) -> None:
     values = dict(flat(config))
     for key, choices in CHOICES.items():
         if values[key] not in choices:
-            raise AttrinetError(f"{key}={values[key]}: choose one of {', '.join(choices)}")
+            raise AttrinetError(f"{key}={values[key]}: choose one of {', '.join(map(str, choices))}")
     for key in AT_LEAST_ONE:
         if values[key] < 1:
             raise AttrinetError(f"{key}={values[key]}: must be 1 or more")
@@ -170,9 +189,24 @@ def check_config(config: Config) -> None:
     for key in ("data.contrast", "data.brightness"):
         if len(values[key]) != 2 or not 0 <= values[key][0] <= values[key][1]:
             raise AttrinetError(f"{key}={values[key]}: want two factors, from and to, for instance [0.8, 1.4]")
+    check_kind(config.model.kind, values)
     ranks = config.run.devices * config.run.nodes
     if config.run.batch_size % ranks:
         raise AttrinetError(f"run.batch_size={config.run.batch_size} cannot be shared evenly by {ranks} devices")
+
+
+def check_kind(kind: str, values: dict[str, object]) -> None:
+    """Raise AttrinetError for an option that this kind of model would ignore."""
+    if kind == "attrinet":
+        foreign, hint = BASELINE_ONLY, "is a baseline's; Attri-Net has sections schedule, losses and optimizer"
+    else:
+        foreign, hint = ATTRINET_ONLY, "is Attri-Net's; a baseline has baseline.epochs, baseline.lr, baseline.guidance"
+    for key, default in flat(Config()):
+        if key.startswith(foreign) and values[key] != default:
+            raise AttrinetError(f"{key}={values[key]}: {hint} (model.kind={kind})")
+    if kind == "resnet50" and values["guidance.mode"] != "none":
+        raise AttrinetError(f"guidance.mode={values['guidance.mode']}: a ResNet50 has no explanation of its own that "
+                            "could be guided; use model.kind=bcos_resnet50")
 
 
 def flat(node, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -1,44 +1,22 @@
-"""Training of Attri-Net (paper §3.7): one function read top to bottom."""
+"""Training of Attri-Net (paper §3.7): what a step is; the loop around it is attrinet.train.run's."""
 
 from __future__ import annotations
 
-import json
-import signal
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from attrinet.data.sampling import Sampler
-from attrinet.data.store import Store
-from attrinet.errors import AttrinetError, Stopped
-from attrinet.folder import save_model
-from attrinet.metrics.auc import auc
-from attrinet.metrics.youden import youden_threshold
 from attrinet.nets.attrinet import AttriNet
-from attrinet.train import checkpoint
-from attrinet.train.config import Config, dump_config, flat, load_config
+from attrinet.train.config import Config
 from attrinet.train.guide import build_guidance
-from attrinet.train.log import MetricsLog, run_lock
 from attrinet.train.mask_files import save_masks
-from attrinet.train.samples import save_samples
+from attrinet.train.run import Job, due, launch, open_data, run_steps
+from attrinet.train.samples import SAMPLES, save_samples
 from attrinet.train.schedule import critic_steps
-from attrinet.train.state import TrainState, new_state
+from attrinet.train.state import new_state
 from attrinet.train.steps import Steps
-
-PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
-SAMPLES = 6  # validation images drawn on the way
-RESUMABLE = ("run.devices", "run.nodes", "run.accelerator", "schedule.steps")  # may change on --resume
 
 
 def train(config: Config, out: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
@@ -48,196 +26,41 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     `resume=True`, and on CPU ends with the same weights and log, bit for bit. Raises AttrinetError for input that
     cannot be trained on, before training starts, and for losses that are no longer finite.
     """
-    out = Path(out)
-    store = select_findings(Store.open(config.data.store), config.data.findings)
-    rows = {name: store.split(name) for name in ("train", "valid")}
-    check_split(store, rows)
+    store, rows = open_data(config)
     sampler = Sampler(store.labels, rows["train"], store.findings, config.run.batch_size, config.run.seed)
     guidance, annotated = build_guidance(config, store, rows["train"])
     sampler.oversample(annotated, config.guidance.annotated_rate)
 
-    fabric = Fabric(
-        accelerator=config.run.accelerator, devices=config.run.devices, num_nodes=config.run.nodes,
-        precision=PRECISIONS[config.run.precision],
-        plugins=[] if config.run.devices * config.run.nodes > 1 else [LightningEnvironment()],
-    )
-    fabric.launch()
+    job = Job(config, store, rows, Path(out), launch(config))
     torch.manual_seed(config.run.seed)
-    with fabric.device:
+    with job.fabric.device:
         model = AttriNet(
             store.findings, store.size, width=config.model.width, pool=config.model.pool,
             critic_levels=config.model.critic_levels,
         )
-    state = new_state(model.to(fabric.device), config.optimizer)
+    state = new_state(model.to(job.fabric.device), config.optimizer)
+    steps = Steps(job.fabric, state, store, sampler, guidance, config)
 
-    with run_lock(out, fabric), stop_requests() as stop_requested:
-        if fabric.is_global_zero:
-            begin(out, config, resume)
-            if guidance is not None:
-                save_masks(out / "guidance", guidance, annotated, store, rows["train"])
-        fabric.barrier()
-        found = checkpoint.checkpoints(out / "checkpoints")
-        if found:
-            checkpoint.load_checkpoint(found[-1], state)
-        start = state.step
-        log = MetricsLog(out, start, enabled=fabric.is_global_zero)
-        writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if fabric.is_global_zero else None
-        steps = Steps(fabric, state, store, sampler, guidance, config)
-        window: dict[str, list[Tensor | float]] = defaultdict(list)  # losses since the last record
-        for name, values in state.window.items():
-            window[name] += values
-        bar = tqdm(
-            total=config.schedule.steps, initial=start, unit="step", smoothing=0.05, dynamic_ncols=True,
-            desc="training", disable=not (progress and fabric.is_global_zero),
-        )
-        while state.step < config.schedule.steps:
-            if config.losses.adversarial:
-                window["critic/loss"] += steps.critic(critic_steps(state.step, config.schedule))
-            for name, term in steps.generator().items():
-                window[f"generator/{name}"].append(term)
-            window["classifier/loss"] += steps.classifier(config.schedule.classifier_steps)
+    def step() -> dict[str, list[Tensor]]:
+        losses = {}
+        if config.losses.adversarial:
+            losses["critic/loss"] = steps.critic(critic_steps(state.step, config.schedule))
+        losses |= {f"generator/{name}": [term] for name, term in steps.generator().items()}
+        losses["classifier/loss"] = steps.classifier(config.schedule.classifier_steps)
+        return losses
 
-            bar.update()
-            stop, final = stop_requested(), state.step == config.schedule.steps
-            if due(config.run.log_every, state.step) or final:
-                record = means(fabric, window, state, out)
-                log.write({"step": state.step, "kind": "train", **record})
-                write_scalars(writer, record, state.step)
-                bar.set_postfix({name.split("/")[1]: f"{value:.3g}" for name, value in record.items()})
-                window.clear()
-            if due(config.run.validate_every, state.step) or final:
-                validate(fabric, state, store, rows["valid"], config, log, writer, out)
-            if fabric.is_global_zero and (due(config.run.sample_every, state.step) or final):
-                save_samples(out / "samples" / f"step-{state.step:08d}.png", model, store, rows["valid"][:SAMPLES])
-            if fabric.is_global_zero and (due(config.run.checkpoint_every, state.step) or final or stop):
-                log.sync()
-                state.window = {name: [float(v) for v in values] for name, values in window.items()}
-                checkpoint.save_checkpoint(out / "checkpoints", state)
-            if stop and not final:
-                bar.close()
-                raise Stopped(f"{out}: stopped after step {state.step} and saved; go on with --resume")
-        bar.close()
-        if writer:
-            writer.close()
-    return out / "best"
+    def begun() -> None:
+        if guidance is not None:
+            save_masks(job.out / "guidance", guidance, annotated, store, rows["train"])
 
+    def sample() -> None:
+        images = store.batch(rows["valid"][:SAMPLES])
+        model.eval()
+        maps = model.explain(images).attribution
+        model.train()
+        save_samples(job.out / "samples" / f"step-{state.step:08d}.png", images, maps)
 
-def begin(out: Path, config: Config, resume: bool) -> None:
-    """Make or reopen the run folder and write its configuration."""
-    saved = out / "config.yaml"
-    if saved.exists() and not resume:
-        raise AttrinetError(f"{out}: already holds a run; go on with --resume, or name another folder with --out")
-    for name in ("checkpoints", "samples"):
-        (out / name).mkdir(parents=True, exist_ok=True)
-    if saved.exists():
-        check_same(saved, config)
-    checkpoint.write_atomically(saved, lambda p: p.write_text(dump_config(config)))
-    checkpoint.repair_folder(out / "best")
-
-
-def check_same(saved: Path, config: Config) -> None:
-    """A resumed run must be the run that was started: AttrinetError names the options that differ."""
-    before, now = dict(flat(load_config(saved))), dict(flat(config))
-    changed = [f"{k}: {before[k]} → {now[k]}" for k in now if before[k] != now[k] and k not in RESUMABLE]
-    if changed:
-        raise AttrinetError(f"{saved}: this run was started with other options ({'; '.join(changed)}); "
-                            "resume with the same, or start a new run with --out")
-
-
-def select_findings(store: Store, findings: list[str]) -> Store:
-    """The store with only these findings, in this order; all of them for an empty list."""
-    return store.select(findings) if findings else store
-
-
-def check_split(store: Store, rows: dict[str, np.ndarray]) -> None:
-    for name, indices in rows.items():
-        if len(indices) == 0:
-            raise AttrinetError(f"{store.path}: no {name!r} images; prepare the store with a {name} split")
-    known = store.labels[rows["valid"]]
-    single = [f for c, f in enumerate(store.findings) if len(set(known[~np.isnan(known[:, c]), c])) < 2]
-    if len(single) == len(store.findings):
-        raise AttrinetError(f"{store.path}: no finding is both present and absent among the 'valid' images, "
-                            "so the best model cannot be chosen; prepare a larger validation split")
-
-
-def due(every: int, step: int) -> bool:
-    return step % every == 0
-
-
-def means(fabric: Fabric, window: dict[str, list[Tensor | float]], state: TrainState, out: Path) -> dict[str, float]:
-    """Mean of each loss since the last record, over all processes; a loss that is not finite ends the run."""
-    own = torch.tensor([np.mean([float(v) for v in values]) for values in window.values()], dtype=torch.float64)
-    record = dict(zip(window, fabric.all_reduce(own.to(fabric.device), reduce_op="mean").tolist(), strict=True))
-    broken = [name for name, value in record.items() if not np.isfinite(value)]
-    if broken:
-        raise AttrinetError(f"{out}: {', '.join(broken)} is no longer finite at step {state.step}; the last "
-                            "checkpoint is good. Try a lower optimizer.lr, or run.precision=fp32")
-    return record
-
-
-def write_scalars(writer: SummaryWriter | None, record: dict[str, float], step: int) -> None:
-    if writer:
-        for name, value in record.items():
-            writer.add_scalar(name, value, step)
-
-
-def predict(fabric: Fabric, model: AttriNet, store: Store, rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Probabilities (len(rows), C) of every row, none dropped; shared out over the processes."""
-    model.eval()
-    padded = np.resize(rows, -(-len(rows) // fabric.world_size) * fabric.world_size)
-    mine = padded[fabric.global_rank :: fabric.world_size]
-    parts = []
-    for start in range(0, len(mine), batch_size):
-        with fabric.autocast():
-            x = store.batch(mine[start : start + batch_size], fabric.device)
-            parts.append(model.logits(x).sigmoid())
-    gathered = fabric.all_gather(torch.cat(parts))  # (world, n, C), or (n, C) alone
-    if fabric.world_size > 1:
-        gathered = gathered.transpose(0, 1).flatten(0, 1)
-    model.train()
-    return gathered[: len(rows)].float().cpu().numpy()
-
-
-def validate(
-    fabric: Fabric, state: TrainState, store: Store, rows: np.ndarray, config: Config, log: MetricsLog,
-    writer: SummaryWriter | None, out: Path,
-) -> None:
-    """AUC on all validation images; a new best mean AUC replaces best/, with its Youden thresholds."""
-    probabilities = predict(fabric, state.model, store, rows, config.run.eval_batch_size)
-    labels = store.labels[rows]
-    result = auc(labels, probabilities, store.findings)
-    log.write({"step": state.step, "kind": "valid", "auc": result.per_finding, "mean_auc": result.mean})
-    write_scalars(writer, {"valid/mean_auc": result.mean}, state.step)
-    if not result.mean > state.best_auc:
-        return
-    state.best_auc, state.best_step = result.mean, state.step
-    if fabric.is_global_zero:
-        thresholds = {
-            name: youden_threshold(labels[:, c], probabilities[:, c]).threshold for c, name in enumerate(store.findings)
-        }
-        new = out / "best.tmp"
-        save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing)
-        origin = {"step": state.step, "best_auc": state.best_auc, "config": asdict(config)}
-        (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
-        checkpoint.replace_folder(new, out / "best")
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns Ctrl-C and SIGTERM into a question the loop asks after each step; a second Ctrl-C interrupts at once."""
-    asked = threading.Event()
-
-    def ask(signum, frame):
-        if asked.is_set() and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+    return run_steps(
+        job, state, step, total=config.schedule.steps, validates=lambda n: due(config.run.validate_every, n),
+        sample=sample, begun=begun, resume=resume, progress=progress,
+    )

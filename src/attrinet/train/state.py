@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attrinet.nets.attrinet import AttriNet
 from attrinet.train.config import OptimizerConfig
@@ -13,13 +13,14 @@ from attrinet.train.config import OptimizerConfig
 
 @dataclass
 class TrainState:
-    """model, its three Adam optimisers by name, and how far the run has come.
+    """model, its Adam optimisers by name (Attri-Net has three, a baseline one), and how far the run has come.
 
-    step: generator steps done. counters: steps done by kind; each kind walks the findings on its own (§3.7).
+    step: generator steps done; of a baseline, its steps. counters: Attri-Net's steps by kind; each kind walks the
+    findings on its own (§3.7).
     window: losses since the last record of the log, so that a resumed run's log has the same means.
     """
 
-    model: AttriNet
+    model: nn.Module
     optimizers: dict[str, torch.optim.Adam]
     step: int = 0
     counters: dict[str, int] = field(default_factory=lambda: {"critic": 0, "generator": 0, "classifier": 0})

@@ -13,6 +13,7 @@ from attrinet import losses
 from attrinet.data.sampling import KINDS, Sampler, generator_for
 from attrinet.data.store import Store
 from attrinet.guidance import Guidance
+from attrinet.train.batches import average, jittered, share, update
 from attrinet.train.config import Config
 from attrinet.train.state import TrainState
 
@@ -39,19 +40,10 @@ class Steps:
         return generator_for(self.config.run.seed, len(KINDS) + KINDS.index(kind), counter)
 
     def _mine(self, values: np.ndarray) -> np.ndarray:
-        """This process's share of a global batch."""
-        return values[self.fabric.global_rank :: self.fabric.world_size]
+        return share(self.fabric, values)
 
     def _images(self, rows: np.ndarray, random: np.random.Generator) -> Tensor:
-        """Images of this process's share of `rows`, contrast and brightness jittered: (b, 1, H, W) in [-1, 1]."""
-        data = self.config.data
-        contrast = self._mine(random.uniform(*data.contrast, size=len(rows)))
-        brightness = self._mine(random.uniform(*data.brightness, size=len(rows)))
-        grey = (self.store.batch(self._mine(rows), self.fabric.device) + 1) / 2
-        factors = torch.tensor(np.stack([contrast, brightness]), dtype=grey.dtype, device=grey.device)
-        c, b = factors.view(2, -1, 1, 1, 1)
-        mean = grey.mean(dim=(2, 3), keepdim=True)
-        return ((mean + c * (grey - mean)) * b).clamp(0, 1) * 2 - 1
+        return jittered(self.fabric, self.store, rows, self.config.data, random)
 
     def _next(self, kind: str) -> tuple[int, np.ndarray, np.ndarray, np.random.Generator]:
         counter = self.state.counters[kind]
@@ -69,23 +61,7 @@ class Steps:
         return list(zip(maps.split(sizes), counterfactuals.split(sizes), strict=True))
 
     def _update(self, name: str, loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> None:
-        parameters = list(parameters)
-        for parameter in parameters:
-            parameter.grad = None
-        loss.backward(inputs=parameters)
-        self._average(p.grad for p in parameters)
-        self.state.optimizers[name].step()
-        for parameter in parameters:
-            parameter.grad = None
-
-    def _average(self, tensors: Iterable[Tensor]) -> None:
-        """Mean over processes, in place, in one message. Plain all-reduce: DDP's hooks know no double backward."""
-        if self.fabric.world_size == 1:
-            return
-        tensors = list(tensors)
-        flat = self.fabric.all_reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="mean")
-        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+        update(self.fabric, self.state.optimizers[name], loss, parameters)
 
     # ---- critic
 
@@ -162,7 +138,7 @@ class Steps:
         with torch.enable_grad():
             centers = self.state.model.centers[finding].detach().requires_grad_()
             (gradient,) = torch.autograd.grad(losses.center_loss(m_neg, m_pos, centers), centers)
-        self._average([gradient])
+        average(self.fabric, [gradient])
         with torch.no_grad():
             self.state.model.centers[finding] -= self.config.optimizer.center_lr * gradient
 

@@ -1,0 +1,247 @@
+"""What every training loop shares: devices, the run folder, the loop itself, validation, a clean stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError, Stopped
+from attrinet.folder import save_model
+from attrinet.metrics.auc import auc
+from attrinet.metrics.youden import youden_threshold
+from attrinet.train import checkpoint
+from attrinet.train.config import Config, dump_config, flat, load_config
+from attrinet.train.log import MetricsLog, run_lock
+from attrinet.train.state import TrainState
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+# may change on --resume
+RESUMABLE = ("run.devices", "run.nodes", "run.accelerator", "schedule.steps", "baseline.epochs")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run works with. rows: the store's row numbers of "train" and "valid". out: the run folder."""
+
+    config: Config
+    store: Store
+    rows: dict[str, np.ndarray]
+    out: Path
+    fabric: Fabric
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.fabric.is_global_zero
+
+
+def open_data(config: Config) -> tuple[Store, dict[str, np.ndarray]]:
+    """The store with the findings of the run, and its training and validation rows. AttrinetError if unfit."""
+    store = Store.open(config.data.store)
+    store = store.select(config.data.findings) if config.data.findings else store
+    rows = {name: store.split(name) for name in ("train", "valid")}
+    check_split(store, rows)
+    return store, rows
+
+
+def launch(config: Config) -> Fabric:
+    """Devices and processes of the run, started."""
+    fabric = Fabric(
+        accelerator=config.run.accelerator, devices=config.run.devices, num_nodes=config.run.nodes,
+        precision=PRECISIONS[config.run.precision],
+        plugins=[] if config.run.devices * config.run.nodes > 1 else [LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric
+
+
+def run_steps(
+    job: Job, state: TrainState, step: Callable[[], dict[str, list[Tensor]]], *, total: int,
+    validates: Callable[[int], bool], sample: Callable[[], None] | None = None,
+    begun: Callable[[], None] | None = None, resume: bool, progress: bool,
+) -> Path:
+    """Take steps until `total` are done, in a new or resumed run folder; returns the folder of the best model.
+
+    step: takes one, counts it in state.step, and returns its losses by name. validates: whether a step number is one
+    after which to validate. sample: draws the sample maps. begun: called when the run folder is there.
+
+    Stopped by Ctrl-C or SIGTERM it saves and leaves; killed, it continues from the last checkpoint. Raises
+    AttrinetError for losses that are no longer finite.
+    """
+    config, fabric, out = job.config, job.fabric, job.out
+    with run_lock(out, fabric), stop_requests() as stop_requested:
+        if job.leads:
+            begin(out, config, resume)
+            if begun:
+                begun()
+        fabric.barrier()
+        found = checkpoint.checkpoints(out / "checkpoints")
+        if found:
+            checkpoint.load_checkpoint(found[-1], state)
+        start = state.step
+        log = MetricsLog(out, start, enabled=job.leads)
+        writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if job.leads else None
+        window: dict[str, list[Tensor | float]] = defaultdict(list)  # losses since the last record
+        for name, values in state.window.items():
+            window[name] += values
+        bar = tqdm(
+            total=total, initial=start, unit="step", smoothing=0.05, dynamic_ncols=True, desc="training",
+            disable=not (progress and job.leads),
+        )
+        while state.step < total:
+            for name, values in step().items():
+                window[name] += values
+
+            bar.update()
+            stop, final = stop_requested(), state.step == total
+            if due(config.run.log_every, state.step) or final:
+                record = means(job, window, state.step)
+                log.write({"step": state.step, "kind": "train", **record})
+                write_scalars(writer, record, state.step)
+                bar.set_postfix({name.split("/")[1]: f"{value:.3g}" for name, value in record.items()})
+                window.clear()
+            if validates(state.step) or final:
+                validate(job, state, log, writer)
+            if sample and job.leads and (due(config.run.sample_every, state.step) or final):
+                sample()
+            if job.leads and (due(config.run.checkpoint_every, state.step) or final or stop):
+                log.sync()
+                state.window = {name: [float(v) for v in values] for name, values in window.items()}
+                checkpoint.save_checkpoint(out / "checkpoints", state)
+            if stop and not final:
+                bar.close()
+                raise Stopped(f"{out}: stopped after step {state.step} and saved; go on with --resume")
+        bar.close()
+        if writer:
+            writer.close()
+    return out / "best"
+
+
+def begin(out: Path, config: Config, resume: bool) -> None:
+    """Make or reopen the run folder and write its configuration."""
+    saved = out / "config.yaml"
+    if saved.exists() and not resume:
+        raise AttrinetError(f"{out}: already holds a run; go on with --resume, or name another folder with --out")
+    for name in ("checkpoints", "samples"):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    if saved.exists():
+        check_same(saved, config)
+    checkpoint.write_atomically(saved, lambda p: p.write_text(dump_config(config)))
+    checkpoint.repair_folder(out / "best")
+
+
+def check_same(saved: Path, config: Config) -> None:
+    """A resumed run must be the run that was started: AttrinetError names the options that differ."""
+    before, now = dict(flat(load_config(saved))), dict(flat(config))
+    changed = [f"{k}: {before[k]} → {now[k]}" for k in now if before[k] != now[k] and k not in RESUMABLE]
+    if changed:
+        raise AttrinetError(f"{saved}: this run was started with other options ({'; '.join(changed)}); "
+                            "resume with the same, or start a new run with --out")
+
+
+def check_split(store: Store, rows: dict[str, np.ndarray]) -> None:
+    for name, indices in rows.items():
+        if len(indices) == 0:
+            raise AttrinetError(f"{store.path}: no {name!r} images; prepare the store with a {name} split")
+    known = store.labels[rows["valid"]]
+    single = [f for c, f in enumerate(store.findings) if len(set(known[~np.isnan(known[:, c]), c])) < 2]
+    if len(single) == len(store.findings):
+        raise AttrinetError(f"{store.path}: no finding is both present and absent among the 'valid' images, "
+                            "so the best model cannot be chosen; prepare a larger validation split")
+
+
+def due(every: int, step: int) -> bool:
+    return step % every == 0
+
+
+def means(job: Job, window: dict[str, list[Tensor | float]], step: int) -> dict[str, float]:
+    """Mean of each loss since the last record, over all processes; a loss that is not finite ends the run."""
+    own = torch.tensor([np.mean([float(v) for v in values]) for values in window.values()], dtype=torch.float64)
+    record = dict(zip(window, job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist(), strict=True))
+    broken = [name for name, value in record.items() if not np.isfinite(value)]
+    if broken:
+        option = "optimizer.lr" if job.config.model.kind == "attrinet" else "baseline.lr"
+        raise AttrinetError(f"{job.out}: {', '.join(broken)} is no longer finite at step {step}; the last checkpoint "
+                            f"is good. Try a lower {option}, or run.precision=fp32")
+    return record
+
+
+def write_scalars(writer: SummaryWriter | None, record: dict[str, float], step: int) -> None:
+    if writer:
+        for name, value in record.items():
+            writer.add_scalar(name, value, step)
+
+
+def predict(fabric: Fabric, model: nn.Module, store: Store, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Probabilities (len(rows), C) of every row, none dropped; shared out over the processes."""
+    model.eval()
+    padded = np.resize(rows, -(-len(rows) // fabric.world_size) * fabric.world_size)
+    mine = padded[fabric.global_rank :: fabric.world_size]
+    parts = []
+    for start in range(0, len(mine), batch_size):
+        with fabric.autocast():
+            x = store.batch(mine[start : start + batch_size], fabric.device)
+            parts.append(model.logits(x).sigmoid())
+    gathered = fabric.all_gather(torch.cat(parts))  # (world, n, C), or (n, C) alone
+    if fabric.world_size > 1:
+        gathered = gathered.transpose(0, 1).flatten(0, 1)
+    model.train()
+    return gathered[: len(rows)].float().cpu().numpy()
+
+
+def validate(job: Job, state: TrainState, log: MetricsLog, writer: SummaryWriter | None) -> None:
+    """AUC on all validation images; a new best mean AUC replaces best/, with its Youden thresholds."""
+    store, rows = job.store, job.rows["valid"]
+    probabilities = predict(job.fabric, state.model, store, rows, job.config.run.eval_batch_size)
+    labels = store.labels[rows]
+    result = auc(labels, probabilities, store.findings)
+    log.write({"step": state.step, "kind": "valid", "auc": result.per_finding, "mean_auc": result.mean})
+    write_scalars(writer, {"valid/mean_auc": result.mean}, state.step)
+    if not result.mean > state.best_auc:
+        return
+    state.best_auc, state.best_step = result.mean, state.step
+    if job.leads:
+        thresholds = {
+            name: youden_threshold(labels[:, c], probabilities[:, c]).threshold for c, name in enumerate(store.findings)
+        }
+        new = job.out / "best.tmp"
+        save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing)
+        origin = {"step": state.step, "best_auc": state.best_auc, "config": asdict(job.config)}
+        (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
+        checkpoint.replace_folder(new, job.out / "best")
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns Ctrl-C and SIGTERM into a question the loop asks after each step; a second Ctrl-C interrupts at once."""
+    asked = threading.Event()
+
+    def ask(signum, frame):
+        if asked.is_set() and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
