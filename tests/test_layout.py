@@ -16,7 +16,7 @@ ALLOWED = {
     "nets": {"nets", "errors"},
     "data": {"data", "errors"},
     "metrics": {"metrics", "errors", "protocols"},
-    "posthoc": {"posthoc", "errors", "protocols"},
+    "posthoc": {"posthoc", "nets", "errors", "protocols"},
     "provenance": set(),
     "folder": {"baselines", "data", "nets", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},

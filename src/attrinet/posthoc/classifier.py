@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
-
-TOLERANCE = 1e-3  # an image may overshoot [-1, 1] by interpolation
+from attrinet.nets.inputs import TOLERANCE, finding_index
 
 
 def device_of(explainer) -> torch.device:
@@ -36,19 +33,7 @@ def checked(model: nn.Module, images: Tensor, finding: int | str) -> tuple[Tenso
     if not (low >= -1 - TOLERANCE and high <= 1 + TOLERANCE):  # also NaN
         raise AttrinetError(f"image values from {low:.4g} to {high:.4g}: images are in [-1, 1], 0 is mid grey")
     device = next((p.device for p in model.parameters()), images.device)
-    return images.detach().to(device, torch.float32), finding_index(model.findings, finding)
-
-
-def finding_index(findings: tuple[str, ...], finding: int | str) -> int:
-    """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
-    if isinstance(finding, str):
-        if finding in findings:
-            return findings.index(finding)
-        near = difflib.get_close_matches(finding, findings, 1, cutoff=0)
-        raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {findings}")
-    if not 0 <= finding < len(findings):
-        raise AttrinetError(f"finding index {finding}: this model has {len(findings)} findings")
-    return int(finding)
+    return images.detach().to(device, torch.float32), int(finding_index(model.findings, finding))
 
 
 @torch.no_grad()
