@@ -8,12 +8,13 @@ from importlib import resources
 from pathlib import Path
 
 from attrinet.cli.evaluate import run_evaluation, summary
+from attrinet.cli.global_ import write_global
 from attrinet.cli.report import write_report
 from attrinet.cli.run_folder import Run, open_run
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.store import Store
-from attrinet.report.figures import explanation_figure, global_figure, png
+from attrinet.report.figures import explanation_figure, png
 from attrinet.train.config import load_config
 from attrinet.train.loop import train
 
@@ -59,10 +60,9 @@ def config_file() -> Path:
 
 
 def draw(run: Run, store: Store, out: Path) -> None:
-    """explanations/<id>.png of the first held-out phantoms with a finding, and global/global.png."""
-    for name in ("explanations", "global"):
-        (out / name).mkdir(exist_ok=True)
-    (out / "global" / "global.png").write_bytes(png(global_figure(run.model.global_explanation())))
+    """explanations/<id>.png of the first held-out phantoms with a finding, and the global explanation."""
+    (out / "explanations").mkdir(exist_ok=True)
+    write_global(run, store, out / "global")
     store = store.select(run.model.findings)
     for row in [r for r in store.split("test") if (store.labels[r] == 1).any()][:SHOWN]:
         image = store.batch([row])

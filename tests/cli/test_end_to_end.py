@@ -89,7 +89,9 @@ def test_explain_goes_on_after_a_bad_image_and_says_so(work):
 
 
 def test_global_and_report_are_written_and_the_report_needs_nothing_else(work):
-    attrinet("global", "runs/tiny", cwd=work)
+    done = attrinet("global", "runs/tiny", cwd=work)
+    scores = json.loads((work / "runs/tiny/global/suspicion.json").read_text())
+    assert set(scores) == set(FINDINGS) and "suspicious" in done.stdout
     assert np.load(work / "runs/tiny/global/global.npz")["positive_center"].shape == (5, 32, 32)
     attrinet("evaluate", "runs/tiny", "--draws", 20, "--quiet", cwd=work)
     attrinet("report", "runs/tiny", cwd=work)
@@ -97,6 +99,13 @@ def test_global_and_report_are_written_and_the_report_needs_nothing_else(work):
     assert "src=\"http" not in page and "href=\"http" not in page and page.count("data:image/png;base64,") >= 4
     for name in FINDINGS:
         assert name in page
+
+
+def test_a_model_alone_has_its_centres_drawn_but_not_judged(work):
+    done = attrinet("global", "runs/tiny/best", "--out", "alone", cwd=work)
+    assert (work / "alone/global.png").exists() and "--store" in done.stderr
+    attrinet("global", "runs/tiny/best", "--store", "store", "--out", "judged", cwd=work)
+    assert set(json.loads((work / "judged/suspicion.json").read_text())) == set(FINDINGS)
 
 
 def test_thresholds_can_be_chosen_again(work):

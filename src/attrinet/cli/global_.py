@@ -2,34 +2,99 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import click
 import numpy as np
 
-from attrinet.cli.run_folder import open_run
+from attrinet.cli.run_folder import Run, open_run, store_option
+from attrinet.data.sampling import generator_for
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
+from attrinet.metrics.suspicious_center import ALARM, Suspicion, suspicious_center
+from attrinet.nets.attrinet import GlobalExplanation
 from attrinet.report.figures import global_figure, png
+from attrinet.train.checkpoint import write_atomically
+
+COMPARED = 300  # training images with and without a finding whose detail is compared; one a patient
 
 
 @click.command("global")
 @click.argument("run", type=click.Path(path_type=Path))
+@store_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/global if left out.")
-def command(run: Path, out: Path | None) -> None:
-    """Draw what a model has learned: class centres and classifier weights of every finding (global.png, global.npz).
+def command(run: Path, store: Path | None, out: Path | None) -> None:
+    """Draw what a model has learned, and point at what looks like a shortcut.
+
+    Writes the class centres and classifier weights of every finding (global.png, global.npz) and, where the images it
+    was trained on are at hand, how suspicious every positive centre is (suspicion.json): whether it is strongest where
+    images of different patients repeat each other in fine detail, as a tag does and anatomy does not.
 
     \b
-    Example:
+    Examples:
       attrinet global runs/nih_64
+      attrinet global models/theirs --store stores/chexpert
     """
     opened = open_run(run, "cpu")
     opened.require_attrinet("global")
-    model = opened.model
     folder = out or (run.parent if run.name == "best" else run) / "global"
-    folder.mkdir(parents=True, exist_ok=True)
-    result = model.global_explanation()
-    (folder / "global.png").write_bytes(png(global_figure(result)))
-    np.savez_compressed(
-        folder / "global.npz", findings=np.array(result.findings), positive_center=result.positive_center.numpy(),
-        negative_center=result.negative_center.numpy(), weights=result.weights.numpy(),
-    )
+    try:
+        data = opened.store(store)
+    except AttrinetError as error:
+        if store is not None:
+            raise
+        click.echo(f"centres not judged: {error}", err=True)
+        data = None
+    scores = write_global(opened, data, folder)
+    for name, found in scores.items():
+        if found.alarm:
+            click.echo(f"suspicious: the positive centre of {name} is strong near row {found.row}, column "
+                       f"{found.column}, where images of different patients repeat each other (score "
+                       f"{found.score:.2f}, alarm from {ALARM}). Look there in global.png before you trust it")
+    if scores and not any(found.alarm for found in scores.values()):
+        click.echo(f"no suspicious centre: highest score {max(found.score for found in scores.values()):.2f}, alarm "
+                   f"from {ALARM}. A shortcut whose place changes from image to image is not found this way")
     click.echo(f"written: {folder}")
+
+
+def write_global(run: Run, store: Store | None, folder: Path) -> dict[str, Suspicion]:
+    """global.png, global.npz and suspicion.json, and what is in the last: nothing without a store to judge by."""
+    result = run.model.global_explanation()
+    scores = suspicions(store.select(result.findings), result) if store is not None else {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save(folder, result, scores)
+    except OSError as error:
+        raise AttrinetError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
+    return scores
+
+
+def suspicions(store: Store, result: GlobalExplanation) -> dict[str, Suspicion]:
+    """Of every finding that has at least two patients with and without it to compare."""
+    found = {}
+    for c, name in enumerate(result.findings):
+        positives, negatives = (compared(store, c, label) for label in (1, 0))
+        found[name] = suspicious_center(result.positive_center[c].cpu().numpy(), positives, negatives)
+    return {name: suspicion for name, suspicion in found.items() if not math.isnan(suspicion.score)}
+
+
+def compared(store: Store, finding: int, label: int) -> np.ndarray:
+    """Grey levels (N, H, W) of at most COMPARED training images of one label, one a patient, drawn with seed 0."""
+    rows = store.split("train")
+    rows = generator_for(0, finding, label).permutation(rows[store.labels[rows, finding] == label])
+    first = np.unique(store.patients[rows].astype(str), return_index=True)[1]
+    return store.images[np.sort(rows[first])[:COMPARED]]
+
+
+def save(folder: Path, result: GlobalExplanation, scores: dict[str, Suspicion]) -> None:
+    marks = {name: (found.row, found.column) for name, found in scores.items() if found.alarm}
+    (folder / "global.png").write_bytes(png(global_figure(result, marks)))
+    np.savez_compressed(
+        folder / "global.npz", findings=np.array(result.findings), positive_center=result.positive_center.cpu().numpy(),
+        negative_center=result.negative_center.cpu().numpy(), weights=result.weights.cpu().numpy(),
+    )
+    table = {name: {"score": found.score, "row": found.row, "column": found.column, "alarm": found.alarm}
+             for name, found in scores.items()}
+    write_atomically(folder / "suspicion.json", lambda path: path.write_text(json.dumps(table, indent=2) + "\n"))

@@ -15,8 +15,12 @@ def confounder_sensitivity(center: np.ndarray, confounder: np.ndarray, top: floa
     """
     if not confounder.any():
         raise ValueError("the confounder's mask is empty")
+    return float(strongest(center, top)[confounder].mean())
+
+
+def strongest(center: np.ndarray, top: float = 0.1) -> np.ndarray:
+    """(H, W) bool: the `top` share of pixels with the largest |center|, without those tied at its edge."""
     strength, count = np.abs(center), max(round(top * center.size), 1)
     threshold = np.partition(strength.ravel(), -count)[-count]
     tied = (strength >= threshold).mean() > top + 1 / center.size
-    strongest = strength > threshold if tied else strength >= threshold
-    return float(strongest[confounder].mean())
+    return strength > threshold if tied else strength >= threshold

@@ -129,8 +129,11 @@ def name_line(axes, out, row: int, finding: int) -> None:
     )
 
 
-def global_figure(explanation: GlobalExplanation) -> Figure:
-    """Class centres and classifier weights of every finding (Fig. 5)."""
+def global_figure(explanation: GlobalExplanation, marks: Mapping[str, tuple[int, int]] | None = None) -> Figure:
+    """Class centres and classifier weights of every finding (Fig. 5).
+
+    marks: finding → (row, column) of its positive centre to ring, as a place that is suspicious.
+    """
     positive = explanation.positive_center.cpu().numpy()
     negative = explanation.negative_center.cpu().numpy()
     weights = explanation.weights.cpu().numpy()
@@ -143,6 +146,10 @@ def global_figure(explanation: GlobalExplanation) -> Figure:
             axes.imshow(values, cmap=SIGNED, vmin=-h, vmax=h, interpolation="nearest")
             bare(axes)
         line[0].set_ylabel(explanation.findings[c], fontsize=8.5, color=INK)
+        if explanation.findings[c] in (marks or {}):
+            row, column = marks[explanation.findings[c]]
+            line[0].plot(column, row, "o", markersize=30, markerfacecolor="none", markeredgecolor=INK)
+            line[0].set_xlabel("ringed: repeats between patients", fontsize=7.5, color=INK)
     for axes, title in zip(grid[0], ("positive class centre", "negative class centre", "classifier weights"),
                            strict=True):
         axes.set_title(title, fontsize=9, color=INK)
