@@ -1,19 +1,24 @@
-"""Evaluated runs as one Markdown table, every figure read from their evaluation/metrics.json.
+"""Tables of docs/results.md that `attrinet compare` does not make, every figure read from files of the runs.
 
-    python benchmarks/summarise.py runs/phantom_64/seed-*/unguided runs/phantom_64/seed-*/guided
-
-A run on a store of `attrinet prepare shortcut` also gets the confounder sensitivity of its positive class centres.
+    python benchmarks/summarise.py runs RUN…        one line a run: AUC, class and disease sensitivity
+    python benchmarks/summarise.py findings RUN…    one line a run: AUC of every finding
+    python benchmarks/summarise.py shortcut RUN…    unguided and guided runs on a tagged store, in pairs
+    python benchmarks/summarise.py suspicion RUN…   scores of `attrinet global`, and how many raise the alarm
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from attrinet import Store, load
-from attrinet.data.shortcut import tag_region, tagged_with
-from attrinet.metrics.confounder_sensitivity import confounder_sensitivity
+import pandas as pd
+from attrinet.metrics.paired import auc_difference
+from scipy.stats import binomtest
 
-HEADS = ("run", "images (patients)", "mean AUC", "class sensitivity", "disease sensitivity", "enrichment", "commit")
+from attrinet.metrics.suspicious_center import ALARM
+
+
+def read(run, folder="evaluation"):
+    return json.loads((run / folder / "metrics.json").read_text())
 
 
 def cell(value, digits=3):
@@ -24,43 +29,92 @@ def cell(value, digits=3):
     return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
 
 
-def line(run, metrics):
-    located = metrics.get("disease_sensitivity", {})
-    inside = located.get("all", {}).get("mean", {}).get("inside")
-    enrichment = located.get("true_positives", {}).get("mean", {}).get("enrichment")
-    score = metrics.get("class_sensitivity", {}).get("mean")
-    return (str(run), f"{metrics['images']} ({metrics['patients']})", cell(metrics["auc"]["mean"]),
-            "–" if score is None else f"{score:.3f}", cell(inside), cell(enrichment, 1),
-            str(metrics["provenance"]["commit"]))
+def table(heads, lines):
+    for line in (heads, ["---"] * len(heads), *lines):
+        print("| " + " | ".join(map(str, line)) + " |")
+    print()
 
 
-def row(cells):
-    return "| " + " | ".join(cells) + " |"
+def runs(arguments):
+    lines = []
+    for run in arguments.runs:
+        m = read(run, arguments.evaluation)
+        located = m.get("disease_sensitivity", {})
+        lines.append((
+            run, f"{m['images']} ({m['patients']})", cell(m["auc"]["mean"]),
+            cell(m.get("class_sensitivity_interval", {}).get("mean")),
+            cell(located.get("all", {}).get("mean", {}).get("inside")),
+            cell(located.get("true_positives", {}).get("mean", {}).get("enrichment"), 1),
+        ))
+    table(("run", "images (patients)", "mean AUC", "class sensitivity", "disease sensitivity", "enrichment"), lines)
+    made_by([read(run, arguments.evaluation) for run in arguments.runs])
+
+
+def findings(arguments):
+    results = {run: read(run, arguments.evaluation)["auc"] for run in arguments.runs}
+    names = list(next(iter(results.values())))
+    table(("run", *names), [(run, *(cell(auc.get(name)) for name in names)) for run, auc in results.items()])
+
+
+def shortcut(arguments):
+    """Confounder sensitivity of centre and local maps, and AUC on the same test images with and without tags."""
+    lines = []
+    for run in arguments.runs:
+        m, clean = read(run), read(run, "evaluation-clean")
+        tagged = m["confounder"]["finding"]
+        local = m["confounder"]["local"][tagged]
+        lines.append((run, tagged, f"{m['confounder']['centres'][tagged]:.3f}", cell(local["sensitivity"]),
+                      cell(m["auc"][tagged]), cell(clean["auc"][tagged]), cell(clean["auc"]["mean"])))
+    table(("run", "tagged finding", "confounder sensitivity, centre", "local maps", "its AUC with tags",
+           "its AUC, clean", "mean AUC, clean"), lines)
+    pairs = []
+    for guided in [run for run in arguments.runs if run.name.endswith("_guided")]:
+        unguided = guided.with_name(guided.name.replace("_guided", "_unguided"))
+        if unguided in arguments.runs:
+            tagged, difference = read(guided)["confounder"]["finding"], clean_difference(unguided, guided)
+            pairs.append((guided.parent, tagged, cell(difference[tagged]), cell(difference["mean"])))
+    table(("guided minus unguided, clean images", "tagged finding", "its AUC", "mean AUC"), pairs)
+    made_by([read(run) for run in arguments.runs])
+
+
+def clean_difference(a, b):
+    """Paired over patients."""
+    wide = []
+    for run in (a, b):
+        long = pd.read_parquet(run / "evaluation-clean" / "predictions.parquet")
+        names = list(dict.fromkeys(long["finding"]))
+        wide.append({k: long.pivot(index=["id", "patient"], columns="finding", values=k)[names]
+                     for k in ("label", "probability")})
+    first, second = wide
+    assert first["label"].index.equals(second["label"].index)
+    labels = first["label"].astype("Float64").to_numpy(float, na_value=float("nan"))
+    patients = first["label"].index.get_level_values("patient").to_numpy()
+    return {name: vars(interval) for name, interval in auc_difference(
+        labels, first["probability"].to_numpy(float), second["probability"].to_numpy(float), names, patients).items()}
+
+
+def suspicion(arguments):
+    lines, alarms, centers = [], 0, 0
+    for run in arguments.runs:
+        scores = json.loads((run / "global" / "suspicion.json").read_text())
+        lines.append((run, *(f"{v['score']:.3f}{' **alarm**' if v['alarm'] else ''}" for v in scores.values())))
+        alarms, centers = alarms + sum(v["alarm"] for v in scores.values()), centers + len(scores)
+    table(("run", *scores), lines)
+    bound = binomtest(alarms, centers).proportion_ci(0.95, "exact")
+    print(f"alarm from {ALARM}: {alarms} of {centers} centres, 95 % interval of the rate {bound.low:.3f} to "
+          f"{bound.high:.3f}\n")
+
+
+def made_by(results):
+    machines = {(m["provenance"]["device"], m["provenance"]["torch"], m["provenance"]["threads"],
+                 m["provenance"]["commit"]) for m in results}
+    print("; ".join(f"{device}, torch {torch}, {threads} thread(s), commit {commit}"
+                    for device, torch, threads, commit in sorted(machines, key=str)) + "\n")
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("what", choices=("runs", "findings", "shortcut", "suspicion"))
 parser.add_argument("runs", nargs="+", type=Path)
 parser.add_argument("--evaluation", default="evaluation", help="folder of `attrinet evaluate` in every run")
-parser.add_argument("--findings", action="store_true", help="AUC of every finding instead")
-arguments = parser.parse_args()
-
-results = {run: json.loads((run / arguments.evaluation / "metrics.json").read_text()) for run in arguments.runs}
-if arguments.findings:
-    names = list(next(iter(results.values()))["auc"])
-    print(row(["run", *names]), row(["---"] * (len(names) + 1)), sep="\n")
-    for run, metrics in results.items():
-        print(row([str(run), *(cell(metrics["auc"].get(name)) for name in names)]))
-else:
-    print(row(HEADS), row(["---"] * len(HEADS)), sep="\n")
-    for run, metrics in results.items():
-        print(row(line(run, metrics)))
-machines = {(m["provenance"]["device"], m["provenance"]["torch"], m["provenance"]["threads"]) for m in results.values()}
-print("\n" + "; ".join(f"{device}, torch {torch}, {threads} thread(s)" for device, torch, threads in sorted(machines)))
-
-for run in arguments.runs:
-    store = Store.open(json.loads((run / "best" / "training.json").read_text())["config"]["data"]["store"])
-    if tag_region(store) is not None:
-        model, mask = load(run), tagged_with(store).mask(store.size, 0)
-        centers = model.global_explanation().positive_center.numpy()
-        values = (f"{name} {confounder_sensitivity(centers[c], mask):.3f}" for c, name in enumerate(model.findings))
-        print(f"{run}: confounder sensitivity of the positive centres: {', '.join(values)}")
+options = parser.parse_args()
+{"runs": runs, "findings": findings, "shortcut": shortcut, "suspicion": suspicion}[options.what](options)
