@@ -86,3 +86,10 @@ def test_likeness_is_one_for_copies_and_zero_for_strangers():
     random = np.random.default_rng(2)
     assert likeness(np.repeat(random.integers(0, 256, (1, 64, 64)), 5, 0)).mean() == pytest.approx(1, abs=0.05)
     assert likeness(random.integers(0, 256, (200, 64, 64))).mean() == pytest.approx(0, abs=0.001)
+
+
+def test_borders_without_any_detail_are_like_nothing():
+    images = (255 * np.random.default_rng(2).random((8, 64, 64)) ** 8).astype(np.uint8)  # far apart: rounding shows
+    images[:, :, 40:] = 0
+    found = likeness(images)
+    assert np.isfinite(found).all() and np.abs(found[:, 48:]).max() < 1e-6

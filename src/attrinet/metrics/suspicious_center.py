@@ -61,7 +61,8 @@ def likeness(images: np.ndarray) -> np.ndarray:
     total, squares = np.zeros(images.shape[1:]), np.zeros(images.shape[1:])
     for image in images:
         detail = image - gaussian_filter(image, blur)
-        detail /= np.sqrt(uniform_filter(detail**2, window)) + GREY
+        # the filter's running sum can end just below 0 on a border without any detail
+        detail /= np.sqrt(uniform_filter(detail**2, window).clip(min=0)) + GREY
         total += detail
         squares += detail**2
     return uniform_filter((total**2 - squares) / (count * (count - 1)), window)
