@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Every experiment of docs/results.md. What is done is skipped, what was stopped goes on; a day on two CPU cores.
+#
+#     benchmarks/experiments.sh phantoms            # five seeds: unguided, guided, shortcut, baselines, all explainers
+#     benchmarks/experiments.sh nih_64 FOLDER       # real radiographs: FOLDER has labels.csv, boxes.csv and images/
+#     benchmarks/experiments.sh nih_320 FOLDER
+#     benchmarks/experiments.sh tables              # → runs/tables, by attrinet compare, and the tables of docs/results.md
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PWD/.venv/bin:$PATH"
+
+RIVALS="guided_backprop gradcam integrated_gradients lime shap gifsplanation random uniform"
+WEAKER="gradcam lime shap gifsplanation" # also as the paper set them up
+LIMIT=${LIMIT:-16}                       # images a finding that a post-hoc explainer is judged on
+SEEDS=${SEEDS:-0 1 2 3 4}
+BENCH_SEEDS=${BENCH_SEEDS:-0 1 2}
+
+prepare() { [ -e "${*: -1}/meta.json" ] || attrinet prepare "${@:1:$#-1}" --out "${*: -1}" --quiet; }
+train() { # config, store, seed, run, overrides
+    local resume=; [ -e "$4/config.yaml" ] && resume=--resume
+    attrinet train "configs/$1.yaml" data.store="$2" run.seed="$3" "${@:5}" --out "$4" --quiet $resume
+}
+evaluate() { # run, folder in it, options
+    [ -e "$1/$2/metrics.json" ] || attrinet evaluate "$1" --out "$1/$2" "${@:3}" --quiet
+}
+rivals() { # run of a black box, autoencoder: every post-hoc explainer
+    for name in $RIVALS; do evaluate "$1" "evaluation-$name" --explainer "$name" --autoencoder "$2" --limit "$LIMIT"; done
+    for name in $WEAKER; do
+        evaluate "$1" "evaluation-$name-published" --explainer "$name" --as-published --autoencoder "$2" --limit "$LIMIT"
+    done
+}
+autoencoder() { [ -e "$2" ] || attrinet train-autoencoder "$1" --out "$2" --quiet; }
+
+phantoms() {
+    for k in $SEEDS; do
+        local s=runs/phantom_64/seed-$k
+        prepare phantom --n 3000 --size 64 --seed "$k" "$s/store"
+        train demo "$s/store" "$k" "$s/unguided"
+        evaluate "$s/unguided" evaluation
+        attrinet global "$s/unguided"
+    done
+    for k in $BENCH_SEEDS; do
+        local s=runs/phantom_64/seed-$k
+        train phantom_guided "$s/store" "$k" "$s/guided"
+        evaluate "$s/guided" evaluation
+        prepare shortcut "$s/store" "$s/shortcut"
+        for guided in "" _guided; do
+            local run=$s/shortcut${guided:-_unguided}
+            train "phantom_shortcut$guided" "$s/shortcut" "$k" "$run"
+            evaluate "$run" evaluation
+            evaluate "$run" evaluation-clean --store "$s/store"
+            attrinet global "$run"
+        done
+        train resnet_phantom "$s/store" "$k" "$s/resnet"
+        train bcos_phantom "$s/store" "$k" "$s/bcos"
+        train bcos_phantom "$s/store" "$k" "$s/bcos_guided" guidance.mode=mixed guidance.per_finding=40
+        for run in resnet bcos bcos_guided; do evaluate "$s/$run" evaluation; done
+        autoencoder "$s/store" "$s/autoencoder"
+        rivals "$s/resnet" "$s/autoencoder"
+    done
+}
+
+real() { # 64 or 320, folder
+    prepare table --labels "$2/labels.csv" --images "$2/images" --boxes "$2/boxes.csv" --view-column view \
+        --fractions 0.6,0.15,0.25 --size "$1" "stores/nih_$1"
+}
+
+nih_64() {
+    real 64 "$1"
+    for k in $BENCH_SEEDS; do
+        local s=runs/nih_64/seed-$k
+        train nih_64 stores/nih_64 "$k" "$s/unguided"
+        evaluate "$s/unguided" evaluation
+        evaluate "$s/unguided" evaluation-sick --where Pneumonia=1
+        for model in resnet bcos; do
+            train "${model}_nih_64" stores/nih_64 "$k" "$s/$model"
+            evaluate "$s/$model" evaluation
+        done
+        autoencoder stores/nih_64 runs/nih_64/autoencoder
+        rivals "$s/resnet" runs/nih_64/autoencoder
+    done
+    attrinet global runs/nih_64/seed-0/unguided
+    prepare shortcut stores/nih_64 --finding Effusion stores/nih_64_shortcut
+    for guided in "" _guided; do
+        local run=runs/nih_64/seed-0/shortcut${guided:-_unguided}
+        train "nih_64_shortcut$guided" stores/nih_64_shortcut 0 "$run"
+        evaluate "$run" evaluation
+        evaluate "$run" evaluation-clean --store stores/nih_64
+        attrinet global "$run"
+    done
+}
+
+nih_320() {
+    real 320 "$1"
+    train nih_320 stores/nih_320 0 runs/nih_320
+    evaluate runs/nih_320 evaluation
+}
+
+tables() {
+    attrinet compare runs/phantom_64/seed-[012]/{unguided,guided,resnet,bcos,bcos_guided} --out runs/tables/phantom_64
+    attrinet compare runs/nih_64/seed-*/{unguided,resnet,bcos} --out runs/tables/nih_64
+    python benchmarks/summarise.py shortcut runs/phantom_64/seed-*/shortcut_*guided runs/nih_64/seed-0/shortcut_*guided
+    python benchmarks/summarise.py suspicion runs/phantom_64/seed-*/unguided
+}
+
+"$@"
