@@ -32,7 +32,7 @@ def explanations(metrics: dict, names: list[str], width: int) -> list[str]:
     rows = [*names, "mean"]
     lines += table(width, rows, {
         "class sensitivity": lambda f: cell(metrics["class_sensitivity_interval"].get(f)),
-        "in lesion": lambda f: cell(located["all"].get(f, {}).get("inside")),
+        "disease sensitivity": lambda f: cell(located["all"].get(f, {}).get("inside")),
         "evidence in lesion": lambda f: cell(located["true_positives"].get(f, {}).get("enrichment"), 1, " ×"),
         "pointing game": lambda f: cell(places.get(f, {}).get("pointing_game")),
     })
@@ -72,8 +72,8 @@ def confounded(section: dict | None) -> list[str]:
 
 
 def table(width: int, rows: list[str], columns: dict[str, Callable[[str], str]]) -> list[str]:
-    return [" " * width + "".join(f"{head:>24}" for head in columns),
-            *(f"{name:<{width}}" + "".join(f"{get(name):>24}" for get in columns.values()) for name in rows)]
+    return [" " * width + "".join(f"{head:>23}" for head in columns),
+            *(f"{name:<{width}}" + "".join(f"{get(name):>23}" for get in columns.values()) for name in rows)]
 
 
 def cell(value: dict | None, digits: int = 3, unit: str = "") -> str:
