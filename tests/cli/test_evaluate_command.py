@@ -13,6 +13,7 @@ from attrinet.baselines.resnet import ResNet50
 from attrinet.cli import cli
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
+from attrinet.data.shortcut import shortcut_source
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import predict
 from attrinet.folder import save_model
@@ -86,6 +87,15 @@ def test_without_an_explainer_a_resnet_is_judged_by_its_predictions_alone(work):
     assert "choose one by --explainer" in evaluate(work, "resnet")
     metrics = json.loads((work / "resnet/evaluation/metrics.json").read_text())
     assert "auc" in metrics and not {"explainer", "localisation", "deletion"} & set(metrics)
+
+
+def test_on_a_store_with_a_tag_the_share_of_the_evidence_on_it_is_said(work):
+    prepare(shortcut_source(work / "store", FINDING), work / "tagged", 32, progress=False)
+    output = evaluate(work, "attrinet", "--store", work / "tagged", "--out", work / "on-tagged", "--perturbed", "1")
+    found = json.loads((work / "on-tagged/metrics.json").read_text())["confounder"]
+    line = next(line for line in output.splitlines() if line.startswith("confounder sensitivity for Pleural Effusion"))
+    assert f"positive centre {found['centres'][FINDING]:.3f}" in line
+    assert f"maps {found['local'][FINDING]['sensitivity']['value']:.3f}" in line and len(line) <= 120
 
 
 @pytest.mark.parametrize("run, arguments, words", [

@@ -41,9 +41,12 @@ WORTH_TUNING = 200  # images from which measuring how to group the findings pays
               "--seed; for slow explainers.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/evaluation, or "
               "RUN/evaluation-EXPLAINER, if left out.")
-@click.option("--draws", default=1000, show_default=True, help="Bootstrap draws over patients.")
-@click.option("--grids", default=200, show_default=True, help="2×2 grids a finding for class sensitivity.")
-@click.option("--perturbed", default=PERTURBED, show_default=True, help="Images a finding for deletion and insertion.")
+@click.option("--draws", default=1000, type=click.IntRange(min=1), show_default=True,
+              help="Bootstrap draws over patients.")
+@click.option("--grids", default=200, type=click.IntRange(min=0), show_default=True,
+              help="2×2 grids a finding for class sensitivity.")
+@click.option("--perturbed", default=PERTURBED, type=click.IntRange(min=0), show_default=True,
+              help="Images a finding for deletion and insertion.")
 @click.option("--seed", default=0, show_default=True, help="Of bootstrap, grids, samples and explainers.")
 @click.option("--set-thresholds", is_flag=True, help="Choose thresholds on 'valid' first and keep them in the model.")
 @device_option

@@ -61,14 +61,17 @@ def confounded(section: dict | None) -> list[str]:
     if section is None:
         return []
     finding, chance = section["finding"], section["chance"]
-    said = []
+    said, own = [], section.get("local", {}).get(finding)
     if finding in section["centres"]:
         said.append(f"positive centre {section['centres'][finding]:.3f}")
-    if finding in section.get("local", {}):
-        own = section["local"][finding]
-        said += [f"maps {cell(own['sensitivity'])}",
-                 f"evidence on the tag {cell(own['inside'])} (its area: {chance['inside']:.3f})"]
-    return [f"confounder sensitivity for {finding} (chance {chance['sensitivity']}): {', '.join(said)}"]
+    if own:
+        said.append(f"maps {cell(own['sensitivity'])}")
+    lines = []
+    if said:
+        lines.append(f"confounder sensitivity for {finding} (chance {chance['sensitivity']}): {', '.join(said)}")
+    if own:
+        lines.append(f"evidence on the tag: {cell(own['inside'])}, whose area is {chance['inside']:.3f}")
+    return lines
 
 
 def table(width: int, rows: list[str], columns: dict[str, Callable[[str], str]]) -> list[str]:

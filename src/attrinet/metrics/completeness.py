@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+ROUNDING = 1e-20  # of the largest square: a variance below it is that of constants summed in another order
+
 
 def sum_predicts_logit(sums: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """r2 and residual over the images of one finding: sums, logits (N,), weights (D, N) → (D,), (D,).
@@ -19,7 +21,8 @@ def sum_predicts_logit(sums: np.ndarray, logits: np.ndarray, weights: np.ndarray
         w = weights / total[:, None]
         ds, dz = s - (w @ s)[:, None], z - (w @ z)[:, None]  # (D, N)
         ss, zz, sz = (w * ds**2).sum(1), (w * dz**2).sum(1), (w * ds * dz).sum(1)
-        r2 = np.where(ss > 1e-12 * np.square(s).max(initial=0), sz**2 / (ss * zz), 0)
+        r2 = np.where(ss > ROUNDING * np.square(s).max(initial=0), sz**2 / (ss * zz), 0)
         residual = np.sqrt((w * (dz - ds) ** 2).sum(1))
     enough = (weights > 0).sum(1) >= 2
-    return np.where(enough & (zz > 0), r2, np.nan), np.where(enough, residual, np.nan)
+    varies = zz > ROUNDING * np.square(z).max(initial=0)
+    return np.where(enough & varies, r2, np.nan), np.where(enough, residual, np.nan)
