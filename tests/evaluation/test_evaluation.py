@@ -3,46 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from attrinet.data.phantom import phantom_source
-from attrinet.data.prepare import prepare
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.nets.attrinet import AttriNet
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return prepare(phantom_source(90, 32, seed=2), tmp_path_factory.mktemp("data") / "s", 32, progress=False)
-
-
-class Oracle:
-    """Knows the labels by the image, and points at the masks: the best that can be scored."""
-
-    findings, name, cost = ("Edema", "Cardiomegaly"), "oracle", 0.0
-
-    def __init__(self, store, blank=()):
-        self.store, self.blank = store.select(self.findings), blank
-        self.row = {store.images[k].tobytes(): k for k in range(len(store))}
-
-    def rows(self, images):
-        grey = ((images[:, 0] + 1) * 127.5).round().to(torch.uint8).numpy()
-        return [self.row[g.tobytes()] for g in grey]
-
-    def logits(self, images):
-        return torch.tensor(self.store.labels[self.rows(images)] * 8 - 4)
-
-    def attribute(self, images, finding):
-        maps = []
-        for row in self.rows(images):
-            mask = self.store.mask(row, finding)
-            empty = np.zeros((32, 32), bool)
-            maps.append(empty if mask is None or row in self.blank else mask)
-        return torch.tensor(np.stack(maps)).float()
-
-
-THRESHOLDS = {"Edema": 0.5, "Cardiomegaly": 0.5}
+from oracle import THRESHOLDS, Oracle
 
 
 def test_a_perfect_model_scores_perfectly(store):
@@ -54,6 +20,10 @@ def test_a_perfect_model_scores_perfectly(store):
     located = metrics["disease_sensitivity"]["true_positives"]
     assert located["mean"]["inside"]["value"] == 1
     assert located["Edema"]["enrichment"]["value"] == pytest.approx(1 / located["Edema"]["area"]["value"])
+    places = metrics["localisation"]["mean"]
+    assert places["pointing_game"]["value"] == places["iou"]["value"] == 1 and places["blank"] == 0
+    assert metrics["calibration"]["mean"]["value"] == pytest.approx(1 / (1 + np.exp(4)))
+    assert metrics["deletion"]["mean"]["value"] < metrics["insertion"]["mean"]["value"]
     assert len(result.predictions) == 2 * len(store.split("train"))
 
 
@@ -79,12 +49,22 @@ def test_the_figures_are_those_of_the_tables(store):
         assert len(table) == len(rows)
         want = roc_auc_score(table["label"].astype(int), table["probability"])
         assert result.metrics["auc"][name].value == pytest.approx(want, abs=1e-9)
+        want = average_precision_score(table["label"].astype(int), table["probability"])
+        assert result.metrics["average_precision"][name].value == pytest.approx(want, abs=1e-9)
         positive = table[table["label"] == 1]
         assert result.metrics["calls"][name]["sensitivity"].value == pytest.approx(positive["called"].mean())
         located = result.localisation[result.localisation["finding"] == name]
         assert len(located) == len(positive)
         assert result.metrics["disease_sensitivity"]["all"][name]["inside"].value == pytest.approx(
             located["inside"].mean())
+        for key, column in (("pointing_game", "hit"), ("iou", "iou")):
+            assert result.metrics["localisation"][name][key].value == pytest.approx(located[column].mean())
+        grids = result.grids[result.grids["finding"] == name]
+        assert result.metrics["class_sensitivity"][name]["mean"] == pytest.approx(grids["score"].mean())
+        assert result.metrics["class_sensitivity_interval"][name].value == pytest.approx(grids["score"].mean())
+        perturbed = result.perturbation[(result.perturbation["finding"] == name) & result.perturbation["called"]]
+        for column in ("deletion", "insertion"):
+            assert result.metrics[column][name].value == pytest.approx(perturbed[column].mean(), nan_ok=True)
     # the evidence of an image, by hand
     row, c = result.localisation.iloc[0], 0
     index = list(store.ids).index(row["id"])

@@ -1,0 +1,122 @@
+"""attrinet evaluate judges any explainer of any model under one protocol, and says in one line what it cannot."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from attrinet.baselines.bcos import BcosResNet50
+from attrinet.baselines.resnet import ResNet50
+from attrinet.cli import cli
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
+from attrinet.data.shortcut import shortcut_source
+from attrinet.errors import AttrinetError
+from attrinet.evaluation import predict
+from attrinet.folder import save_model
+from attrinet.nets.attrinet import AttriNet
+
+FINDING = "Pleural Effusion"
+MODELS = {"resnet": lambda: ResNet50([FINDING], 32, width=4, depth=18),
+          "bcos": lambda: BcosResNet50([FINDING], 32, width=4, depth=18),
+          "attrinet": lambda: AttriNet([FINDING], 32, width=4, critic=False)}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A store, and untrained models with thresholds that call half of its images."""
+    work = tmp_path_factory.mktemp("work")
+    store = prepare(phantom_source(60, 32, seed=4), work / "store", 32, progress=False)
+    for name, make in MODELS.items():
+        torch.manual_seed(0)
+        model = make().eval()
+        middle = np.median(predict(model, store.select([FINDING]), store.split("train"), 16))
+        save_model(model, work / name, thresholds={FINDING: float(middle)}, preprocessing=store.preprocessing)
+    return work
+
+
+def evaluate(work, run, *arguments):
+    done = CliRunner().invoke(cli, [
+        "evaluate", str(work / run), "--store", str(work / "store"), "--split", "train", "--draws", "5", "--limit", "4",
+        "--device", "cpu", "--quiet", *map(str, arguments),
+    ])
+    if done.exit_code:
+        raise done.exception
+    return done.output
+
+
+@pytest.mark.parametrize("run, name, arguments, folder", [
+    ("resnet", "guided_backprop", (), "evaluation-guided_backprop"),
+    ("resnet", "gradcam", ("--as-published",), "evaluation-gradcam-published"),
+    ("resnet", "lime", ("--as-published",), "evaluation-lime-published"),
+    ("resnet", "random", (), "evaluation-random"),
+    ("bcos", "gradcam", (), "evaluation-gradcam"),
+    ("bcos", "own", (), "evaluation"),
+    ("attrinet", "uniform", (), "evaluation-uniform"),
+    ("attrinet", "own", (), "evaluation"),
+])
+def test_each_explainer_has_its_own_folder_and_the_same_tables_and_sections(work, run, name, arguments, folder):
+    output = evaluate(work, run, "--explainer", name, *arguments)
+    metrics = json.loads((work / run / folder / "metrics.json").read_text())
+    own = metrics["explainer"]
+    assert own["key"] == name and own["as_published"] == bool(arguments) and metrics["limit"] == 4
+    assert own["cost"] >= 0 and own["seconds_per_image"] > 0 and own["explained"] > 0
+    assert set(metrics) >= {
+        "auc", "average_precision", "calibration", "calls", "class_sensitivity", "disease_sensitivity", "localisation",
+        "faithfulness", "deletion", "insertion", "randomisation", "provenance",
+    }
+    assert "mean" in metrics["randomisation"] and FINDING in metrics["localisation"]
+    for table in ("predictions", "localisation", "grids", "perturbation"):
+        assert len(pd.read_parquet(work / run / folder / f"{table}.parquet")), table
+    assert max(map(len, output.splitlines()[:-1])) <= 120  # the last names the folder
+    assert own["name"] in output
+
+
+def test_gifsplanation_looks_through_an_autoencoder_trained_on_the_store(work):
+    arguments = ["train-autoencoder", str(work / "store"), "--out", str(work / "ae"), "--steps", "3", "--quiet"]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    evaluate(work, "resnet", "--explainer", "gifsplanation", "--autoencoder", work / "ae")
+    metrics = json.loads((work / "resnet/evaluation-gifsplanation/metrics.json").read_text())
+    assert metrics["explainer"]["cost"] > 2  # measured, on the images it explained
+
+
+def test_without_an_explainer_a_resnet_is_judged_by_its_predictions_alone(work):
+    assert "choose one by --explainer" in evaluate(work, "resnet")
+    metrics = json.loads((work / "resnet/evaluation/metrics.json").read_text())
+    assert "auc" in metrics and not {"explainer", "localisation", "deletion"} & set(metrics)
+
+
+def test_on_a_store_with_a_tag_the_share_of_the_evidence_on_it_is_said(work):
+    prepare(shortcut_source(work / "store", FINDING), work / "tagged", 32, progress=False)
+    output = evaluate(work, "attrinet", "--store", work / "tagged", "--out", work / "on-tagged", "--perturbed", "1")
+    found = json.loads((work / "on-tagged/metrics.json").read_text())["confounder"]
+    line = next(line for line in output.splitlines() if line.startswith("confounder sensitivity for Pleural Effusion"))
+    assert f"positive centre {found['centres'][FINDING]:.3f}" in line
+    assert f"maps {found['local'][FINDING]['sensitivity']['value']:.3f}" in line and len(line) <= 120
+
+
+@pytest.mark.parametrize("run, arguments, words", [
+    ("resnet", ("--explainer", "own"), "no explanation of its own"),
+    ("resnet", ("--explainer", "grad-cam"), "did you mean 'gradcam'"),
+    ("resnet", ("--as-published",), "add --explainer"),
+    ("resnet", ("--explainer", "uniform", "--as-published"), "one setting only"),
+    ("resnet", ("--explainer", "gifsplanation"), "train-autoencoder"),
+    ("resnet", ("--explainer", "gradcam", "--autoencoder", "ae"), "only --explainer gifsplanation"),
+    ("resnet", ("--explainer", "gifsplanation", "--autoencoder", "nowhere"), "nowhere.*not found"),
+    ("bcos", ("--explainer", "guided_backprop"), "no nn.ReLU"),
+    ("attrinet", ("--explainer", "gradcam"), "its own explanation"),
+    ("attrinet", ("--explainer", "guided_backprop"), "its own explanation"),
+])
+def test_what_cannot_be_explained_so_is_said_before_anything_is_computed(work, run, arguments, words, monkeypatch):
+    monkeypatch.setattr("attrinet.cli.evaluate.evaluate", lambda *_, **__: pytest.fail("computed something"))
+    with pytest.raises(AttrinetError, match=words) as error:
+        evaluate(work, run, *arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_an_autoencoder_wants_a_store_with_training_images(work):
+    done = CliRunner().invoke(cli, ["train-autoencoder", str(work / "store"), "--out", str(work / "x"), "--steps", "0"])
+    assert isinstance(done.exception, AttrinetError) and "--steps 0" in str(done.exception)

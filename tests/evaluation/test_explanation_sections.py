@@ -1,0 +1,213 @@
+"""What an evaluation says of maps is what one finds by looking at them."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from attrinet.data.prepare import prepare
+from attrinet.data.shortcut import Tag, shortcut_source, tag_rows, tagged_with
+from attrinet.evaluation import choose_thresholds, evaluate
+from attrinet.evaluation.evidence import Evidence
+from attrinet.metrics.deletion import SHARES, area, deleted, inserted, ranks
+from attrinet.metrics.iou import THRESHOLDS as SHARES_OF_MAXIMUM
+from attrinet.metrics.iou import best_threshold, ious
+from attrinet.nets.attrinet import AttriNet
+from attrinet.posthoc.build import build
+from oracle import THRESHOLDS, Oracle
+
+QUICK = {"draws": 5, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def model(store):
+    """Untrained, with its own thresholds: some images are called, some are not."""
+    torch.manual_seed(0)
+    model = AttriNet(["Edema", "Cardiomegaly"], 32, width=4, critic=False).eval()
+    model.chosen = choose_thresholds(model, store)
+    return model
+
+
+@pytest.fixture(scope="module")
+def judged(model, store):
+    return evaluate(model, model, store, store.split("train"), model.chosen, perturbed=6, **QUICK)
+
+
+def row_of(store, id):
+    return list(store.ids).index(id)
+
+
+def test_every_map_is_made_once(store):
+    oracle = Oracle(store)
+    rows = store.split("train")
+    result = evaluate(oracle, oracle, store, rows, THRESHOLDS, **QUICK)
+    assert len(oracle.explained) == len(set(oracle.explained)) == result.metrics["explainer"]["explained"]
+
+
+def test_attri_nets_maps_come_with_its_predictions(model, store, judged):
+    own = judged.metrics["explainer"]
+    valid = sum(len(judged_rows(store, c)) for c in range(2))  # whose maps choose the IoU threshold
+    assert own["explained"] == 2 * len(store.split("train")) + valid and own["seconds_per_image"] > 0
+
+
+def judged_rows(store, c):
+    store = store.select(["Edema", "Cardiomegaly"])
+    return [r for r in store.split("valid") if store.labels[r, c] == 1 and store.mask(r, c).any()]
+
+
+def test_without_room_for_them_maps_are_made_again_and_are_the_same(model, store):
+    rows = store.split("test")
+    small, large = (Evidence(model, store.select(model.findings), 4, memory) for memory in (0, 1 << 20))
+    for _ in range(2):
+        for (_, a), (_, b) in zip(small.maps(rows, 1), large.maps(rows, 1), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert (small.explained, large.explained) == (2 * len(rows), len(rows))
+    assert not small.comes_with_predictions(model, 1) and large.comes_with_predictions(model, 1)
+
+
+def test_the_sum_of_attri_nets_map_predicts_the_logit_exactly_and_that_of_a_uniform_map_not_at_all(
+    model, store, judged
+):
+    for name in (*model.findings, "mean"):
+        found = judged.metrics["faithfulness"][name]["sum_predicts_logit"]
+        assert found["r2"].value == pytest.approx(1, abs=1e-6) and found["residual"].value < 1e-5
+    flat = evaluate(model, build("uniform", model), store, store.split("train"), model.chosen, perturbed=6, **QUICK)
+    assert flat.metrics["faithfulness"]["mean"]["sum_predicts_logit"]["r2"].value == 0
+
+
+def test_deletion_insertion_and_flips_are_those_of_the_images_one_makes_by_hand(model, store, judged):
+    table = judged.perturbation
+    item = table[table["called"]].iloc[1]
+    row, c = row_of(store, item["id"]), model.findings.index(item["finding"])
+    image = store.batch([row])
+    rank = ranks(model.attribute(image, c)[0].numpy(), np.random.default_rng([0, c, row]))
+
+    def curve(frames):
+        return model.logits(torch.from_numpy(frames)[:, None])[:, c].sigmoid().double().numpy()
+
+    down, up = (curve(make(image[0, 0].numpy(), rank)) for make in (deleted, inserted))
+    assert item["deletion"] == pytest.approx(area(down), abs=1e-5)
+    assert item["insertion"] == pytest.approx(area(up), abs=1e-5)
+    assert item["flips"] == (down[SHARES.index(0.1)] < model.chosen[item["finding"]])
+    assert item["logit"] == pytest.approx(float(model.logits(image)[0, c]), abs=1e-5)
+
+
+def test_only_called_images_are_perturbed_and_no_more_than_asked(judged):
+    table = judged.perturbation
+    assert table.loc[table["called"], ["deletion", "insertion", "flips"]].notna().all(axis=None)
+    assert table.loc[~table["called"], ["deletion", "insertion", "flips"]].isna().all(axis=None)
+    assert table.groupby(["finding", "called"]).size().max() == 6
+
+
+def test_deleting_what_decides_flips_the_call_and_deleting_anything_does_not(store):
+    oracle = Oracle(store)
+    rows = np.array([r for r in store.split("train")
+                     if (mask := oracle.store.mask(r, 0)) is not None and mask.mean() < 0.12])
+    assert len(rows) > 5
+    own = evaluate(oracle, oracle, store, rows, THRESHOLDS, perturbed=5, **QUICK)
+    other = evaluate(oracle, Anywhere(), store, rows, THRESHOLDS, perturbed=5, **QUICK)
+    assert own.metrics["faithfulness"]["Edema"]["flips"].value == 1
+    assert other.metrics["faithfulness"]["Edema"]["flips"].value == 0
+    assert own.metrics["deletion"]["Edema"].value < other.metrics["deletion"]["Edema"].value
+    assert own.metrics["insertion"]["Edema"].value > other.metrics["insertion"]["Edema"].value
+
+
+class Anywhere:
+    name, cost = "anywhere", 0.0
+
+    def attribute(self, images, finding):
+        return torch.rand(images[:, 0].shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_iou_threshold_is_the_best_of_the_validation_images(model, store, judged):
+    own = store.select(model.findings)
+    for c, name in enumerate(model.findings):
+        section = judged.metrics["localisation"][name]
+        rows = judged_rows(store, c)
+        maps = model.attribute(store.batch(rows), c).numpy()
+        best = best_threshold(ious(maps, np.stack([own.mask(r, c) for r in rows])))
+        assert section["iou_threshold"] == best and section["iou_threshold_from"] == "valid"
+        assert best in SHARES_OF_MAXIMUM
+        item = judged.localisation[judged.localisation["finding"] == name].iloc[0]
+        row = row_of(store, item["id"])
+        evidence = model.attribute(store.batch([row]), c)[0].clamp(min=0).numpy()
+        called, mask = evidence >= best * evidence.max(), own.mask(row, c)
+        assert item["iou"] == pytest.approx((called & mask).sum() / (called | mask).sum())
+    on_valid = evaluate(model, model, store, store.split("valid"), model.chosen, perturbed=1, **QUICK)
+    assert on_valid.metrics["localisation"]["Edema"]["iou_threshold_from"] == "train"  # never on what is judged
+
+
+def test_grids_name_their_images_and_a_reader_can_score_them_again(model, store, judged):
+    item = judged.grids.iloc[0]
+    c = model.findings.index(item["finding"])
+    rows = [row_of(store, item[key]) for key in ("id", "negative_1", "negative_2", "negative_3")]
+    assert store.select(model.findings).labels[rows, c].tolist() == [1, 0, 0, 0]
+    totals = model.attribute(store.batch(rows), c).clamp(min=0).sum((1, 2))
+    assert item["score"] == item["score_published"] == pytest.approx(float(totals[0] / totals.sum()), rel=1e-4)
+
+
+class Blank(Anywhere):
+    def attribute(self, images, finding):
+        return -torch.ones_like(images[:, 0])
+
+
+def test_blank_maps_have_no_score_and_are_counted_and_score_0_as_published(model, store):
+    result = evaluate(model, Blank(), store, store.split("train"), model.chosen, perturbed=2, **QUICK)
+    metrics, table = result.metrics, result.localisation
+    assert table[["inside", "hit", "iou"]].isna().all(axis=None) and (table["inside_published"] == 0).all()
+    assert metrics["disease_sensitivity"]["blank"] == metrics["localisation"]["mean"]["blank"] == len(table) > 0
+    for name in model.findings:
+        section = metrics["class_sensitivity"][name]
+        assert np.isnan(section["mean"]) and section["blank"] == section["grids"] > 0
+        assert metrics["class_sensitivity_published"][name].value == 0
+
+
+def test_a_limit_holds_for_all_that_looks_at_maps_and_not_for_auc(model, store, judged):
+    result, again = (evaluate(model, Anywhere(), store, store.split("train"), model.chosen, limit=5, **QUICK)
+                     for _ in range(2))
+    assert result.metrics["limit"] == 5
+    assert result.localisation.groupby("finding").size().max() == 5 < len(judged.localisation) / 2
+    assert result.grids.groupby("finding").size().max() == 1  # of four images
+    assert result.perturbation.groupby(["finding", "called"]).size().max() == 5
+    assert result.metrics["auc"] == judged.metrics["auc"]
+    assert result.localisation.equals(again.localisation) and result.grids.equals(again.grids)
+
+
+def test_a_map_that_ignores_the_weights_is_found_out(model, store, judged):
+    rows = store.split("test")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    noise = evaluate(model, build("random", model), store, rows, model.chosen, rebuild=partial(build, "random"),
+                     perturbed=1, **QUICK)
+    assert noise.metrics["randomisation"]["mean"].value == 1
+    assert abs(judged.metrics["randomisation"]["mean"].value) < 0.9
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.fixture(scope="module")
+def tagged(store, tmp_path_factory):
+    source = shortcut_source(store.path, "Cardiomegaly", Tag("marker"), positives=0.5)
+    return prepare(source, tmp_path_factory.mktemp("tagged") / "s", 32, progress=False)
+
+
+def test_on_a_tagged_store_evidence_on_the_tag_is_measured(model, tagged):
+    tag, rows = tagged_with(tagged).mask(32, 0), tagged.split("train")
+
+    class OnTag(Anywhere):
+        def attribute(self, images, finding):
+            return torch.from_numpy(tag).float().expand(len(images), -1, -1)
+
+    found = evaluate(model, OnTag(), tagged, rows, model.chosen, perturbed=1, **QUICK).metrics["confounder"]
+    assert found["finding"] == "Cardiomegaly" and set(found["centres"]) == set(model.findings)
+    own = found["local"]["Cardiomegaly"]
+    assert own["sensitivity"].value == own["inside"].value == 1
+    assert own["images"] == len(np.intersect1d(rows, tag_rows(tagged)))
+    uniform = build("uniform", model)
+    flat = evaluate(model, uniform, tagged, rows, model.chosen, perturbed=1, **QUICK).metrics["confounder"]
+    assert flat["local"]["Cardiomegaly"]["inside"].value == pytest.approx(flat["chance"]["inside"]) == tag.mean()
+    assert flat["local"]["Cardiomegaly"]["sensitivity"].value == 0
+    assert flat["centres"] == found["centres"]
+
+
+def test_an_ordinary_store_has_no_confounder_section(judged):
+    assert "confounder" not in judged.metrics

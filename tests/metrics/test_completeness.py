@@ -1,0 +1,36 @@
+"""How well a sum predicts a logit is the coefficient of determination of a straight line."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from attrinet.metrics.completeness import sum_predicts_logit
+
+ONCE = np.ones((1, 50))
+
+
+def test_a_sum_that_is_the_logit_but_for_the_bias_is_exact():
+    sums = np.random.default_rng(0).normal(size=50)
+    (r2,), (residual,) = sum_predicts_logit(sums, sums - 1.7, ONCE)
+    assert r2 == pytest.approx(1) and residual == pytest.approx(0, abs=1e-9)
+
+
+def test_r2_is_that_of_the_regression_and_residual_keeps_the_slope_at_one():
+    random = np.random.default_rng(1)
+    sums = random.normal(size=50)
+    logits = 3 * sums + random.normal(size=50)
+    (r2,), (residual,) = sum_predicts_logit(sums, logits, ONCE)
+    assert r2 == pytest.approx(stats.linregress(sums, logits).rvalue ** 2)
+    assert residual == pytest.approx((logits - sums).std())
+    weights = random.integers(0, 3, (1, 50)).astype(float)
+    repeated = np.repeat(np.arange(50), weights[0].astype(int))
+    (weighted,), _ = sum_predicts_logit(sums, logits, weights)
+    assert weighted == pytest.approx(stats.linregress(sums[repeated], logits[repeated]).rvalue ** 2)
+
+
+def test_a_constant_sum_predicts_nothing_and_a_constant_logit_asks_nothing():
+    logits = np.random.default_rng(2).normal(size=50)
+    (r2,), (residual,) = sum_predicts_logit(np.full(50, 4096.0), logits, ONCE)
+    assert r2 == 0 and residual == pytest.approx(logits.std())
+    assert np.isnan(sum_predicts_logit(logits, np.ones(50), ONCE)[0])
+    assert np.isnan(sum_predicts_logit(logits[:1], logits[:1], ONCE[:, :1])).all()

@@ -1,0 +1,48 @@
+"""Comparing two methods on the same images: the difference, its interval, and a t-test."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from attrinet.metrics.paired import auc_difference, paired_t_test, score_difference
+
+
+def test_the_auc_difference_is_that_of_the_aucs_and_is_found_where_it_is_real():
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, (200, 2)).astype(float)
+    bad, good = labels + random.normal(0, 3, (200, 2)), labels + random.normal(0, 0.7, (200, 2))
+    found = auc_difference(labels, bad, good, ("a", "b"), np.arange(200), draws=300)
+    each = [roc_auc_score(labels[:, c], good[:, c]) - roc_auc_score(labels[:, c], bad[:, c]) for c in range(2)]
+    assert [found[name].value for name in ("a", "b", "mean")] == pytest.approx([*each, np.mean(each)])
+    assert found["mean"].low > 0
+    same = auc_difference(labels, good, good, ("a", "b"), np.arange(200), draws=50)["mean"]
+    assert same.value == same.low == same.high == 0
+
+
+def test_pairing_finds_a_small_difference_among_images_that_differ_much():
+    random = np.random.default_rng(1)
+    a = random.normal(0, 10, 80)
+    b = a + 0.1 + random.normal(0, 0.05, 80)
+    a[3], b[7] = np.nan, np.nan
+    finding = np.array(["x"] * 50 + ["y"] * 30)
+    found = score_difference(a, b, finding, np.arange(80), draws=300)
+    assert found["x"].value == pytest.approx(np.nanmean((b - a)[:50]))
+    assert found["mean"].value == pytest.approx((found["x"].value + found["y"].value) / 2)
+    assert 0 < found["mean"].low < found["mean"].high < 0.2
+    result = paired_t_test(a, b)
+    known = ~np.isnan(b - a)
+    assert result.pairs == known.sum() == 78
+    want = stats.ttest_1samp((b - a)[known], 0)  # the textbook's way to the same
+    assert (result.t, result.p) == pytest.approx((want.statistic, want.pvalue))
+    assert result.difference == pytest.approx((b - a)[known].mean()) and result.p < 1e-6
+
+
+def test_the_t_statistic_by_hand():
+    result = paired_t_test(np.array([1.0, 2, 3]), np.array([2.0, 4, 6]))
+    assert result.difference == 2 and result.t == pytest.approx(2 / (1 / np.sqrt(3)))
+
+
+def test_too_few_pairs_have_no_t_test():
+    assert np.isnan(paired_t_test(np.array([1.0, np.nan]), np.array([2.0, 1])).p)
+    assert np.isnan(paired_t_test(np.array([np.nan]), np.array([1.0])).difference)
