@@ -20,7 +20,7 @@ ALLOWED = {
     "provenance": set(),
     "folder": {"baselines", "data", "nets", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
-    "evaluation": {"data", "metrics", "protocols", "errors"},
+    "evaluation": {"evaluation", "data", "metrics", "protocols", "errors"},
     "report": {"report", "data", "nets", "metrics", "errors"},
     "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
 }

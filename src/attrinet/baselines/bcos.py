@@ -100,7 +100,7 @@ class Uncentered(Dynamic):
         return self.scale((self.weight * (variance + self.eps).rsqrt())[:, None, None], x)
 
 
-BCOS = Parts(BcosConv, Uncentered, lambda x: x, lambda: nn.AvgPool2d(3, 2, padding=1))
+BCOS = Parts(BcosConv, Uncentered, nn.Identity, lambda: nn.AvgPool2d(3, 2, padding=1))
 
 
 def encode(images: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
@@ -22,11 +21,11 @@ SMALLEST = 32  # pixels a side
 
 @dataclass(frozen=True)
 class Parts:
-    """What a ResNet is made of: conv(before, after, size, stride), norm(channels), act(x), pool() that halves."""
+    """What a ResNet is made of: conv(before, after, size, stride), norm(channels), act(), pool() that halves."""
 
     conv: Callable[[int, int, int, int], nn.Module]
     norm: Callable[[int], nn.Module]
-    act: Callable[[Tensor], Tensor]
+    act: Callable[[], nn.Module]
     pool: Callable[[], nn.Module]
 
 
@@ -34,7 +33,8 @@ def plain_conv(before: int, after: int, size: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
 
 
-PLAIN = Parts(plain_conv, nn.BatchNorm2d, F.relu, lambda: nn.MaxPool2d(3, 2, padding=1))
+# ReLUs are modules: Guided Backprop (attrinet.posthoc) hooks them
+PLAIN = Parts(plain_conv, nn.BatchNorm2d, nn.ReLU, lambda: nn.MaxPool2d(3, 2, padding=1))
 
 
 def stem_halvings(image_size: int) -> int:
@@ -64,7 +64,7 @@ class Block(nn.Module):
         self.shortcut = None if same else nn.Sequential(
             parts.conv(before, self.channels, 1, stride), parts.norm(self.channels)
         )
-        self.act = parts.act
+        self.act = parts.act()
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -96,7 +96,7 @@ class ResNet(nn.Module):
         stem = [parts.conv(channels, width, 7, 2 if halvings else 1), parts.norm(width)]
         self.stem = nn.Sequential(*stem)
         self.pool = parts.pool() if halvings == 2 else None
-        self.act = parts.act
+        self.act = parts.act()
         stages, before = [], width
         for stage, count in enumerate(BLOCKS[depth]):
             blocks = []

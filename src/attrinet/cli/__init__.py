@@ -15,6 +15,7 @@ VERBS = {
     "prepare": "read a dataset once into a store that trains fast",
     "train": "train a model from a configuration",
     "evaluate": "judge a trained model: AUC, thresholds, sensitivities, intervals",
+    "train-autoencoder": "train what Gifsplanation sees images through",
     "explain": "predict images and draw the evidence",
     "compare": "make the paper's tables and figures from evaluated runs",
     "global": "draw class centres and classifier weights",
@@ -32,7 +33,7 @@ class Verbs(click.Group):
     def get_command(self, ctx, name):
         if name not in VERBS:
             return None
-        module = name + "_" if name in ("global", "import") else name
+        module = name + "_" if name in ("global", "import") else name.replace("-", "_")
         return importlib.import_module(f"attrinet.cli.{module}").command
 
     def format_commands(self, ctx, formatter):

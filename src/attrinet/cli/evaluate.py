@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
+import torch
 
+from attrinet.cli.evaluation_table import summary
 from attrinet.cli.run_folder import Run, device_option, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
+from attrinet.evaluation.bench import PERTURBED
 from attrinet.nets.attrinet import AttriNet
+from attrinet.posthoc.build import NAMES, build
 from attrinet.protocols import Explainer
 from attrinet.provenance import provenance
 from attrinet.train.checkpoint import write_atomically
 
+OWN = "own"
 WORTH_TUNING = 200  # images from which measuring how to group the findings pays off
 
 
@@ -26,21 +32,35 @@ WORTH_TUNING = 200  # images from which measuring how to group the findings pays
 @store_option
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Only images with this value in the manifest.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/evaluation if left out.")
+@click.option("--explainer", metavar="NAME", help=f"Whose maps are judged: {OWN} (the model's, and the default), "
+              f"{', '.join(NAMES)}.")
+@click.option("--as-published", is_flag=True, help="The explainer as in the Attri-Net paper, not as it is advised.")
+@click.option("--autoencoder", type=click.Path(path_type=Path), help="For gifsplanation: a folder of "
+              "train-autoencoder, or torchxrayvision's weights file.")
+@click.option("--limit", type=click.IntRange(min=4), help="Judge explanations on so many images a finding, drawn from "
+              "--seed; for slow explainers.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/evaluation, or "
+              "RUN/evaluation-EXPLAINER, if left out.")
 @click.option("--draws", default=1000, show_default=True, help="Bootstrap draws over patients.")
 @click.option("--grids", default=200, show_default=True, help="2×2 grids a finding for class sensitivity.")
-@click.option("--seed", default=0, show_default=True, help="Of bootstrap and grids.")
+@click.option("--perturbed", default=PERTURBED, show_default=True, help="Images a finding for deletion and insertion.")
+@click.option("--seed", default=0, show_default=True, help="Of bootstrap, grids, samples and explainers.")
 @click.option("--set-thresholds", is_flag=True, help="Choose thresholds on 'valid' first and keep them in the model.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(run, store, split, where, out, draws, grids, seed, set_thresholds, device, quiet) -> None:
-    """Judge a trained model: AUC, calls at Youden's threshold, class and disease sensitivity, 95 % intervals.
+def command(run, store, split, where, explainer, as_published, autoencoder, out, set_thresholds, device, quiet,
+            **options) -> None:
+    """Judge a trained model and one explainer of it, with 95 % intervals over patients.
 
-    Writes metrics.json, predictions.parquet and localisation.parquet.
+    Predictions: AUC, average precision, calibration, sensitivity and specificity at Youden's threshold. Explanations:
+    class and disease sensitivity, pointing game, IoU, deletion, insertion, whether the map adds up to the logit,
+    whether deleting it flips the call, whether it depends on the weights; on a store with a drawn tag, how much of it
+    is on the tag. Writes metrics.json and the tables predictions, localisation, grids and perturbation (.parquet).
 
     \b
     Examples:
       attrinet evaluate runs/nih_64
+      attrinet evaluate runs/resnet50 --explainer lime --limit 40
       attrinet evaluate runs/nih_64 --where Pneumonia=1 --out runs/nih_64/evaluation-sick
       attrinet evaluate models/theirs --store stores/chexpert --set-thresholds
     """
@@ -49,29 +69,74 @@ def command(run, store, split, where, out, draws, grids, seed, set_thresholds, d
     if set_thresholds:
         save_thresholds(opened, choose_thresholds(opened.model, data))
         opened = open_run(run, device)
-    folder = out or default_folder(run)
-    result = run_evaluation(
-        opened, data, split, where, folder, draws=draws, grids=grids, seed=seed, progress=not quiet
+    rebuild = explainer_of(opened, explainer, as_published, autoencoder, options["seed"])
+    folder = out or default_folder(run, explainer or OWN, as_published)
+    metrics = run_evaluation(
+        opened, data, split, where, folder, rebuild=rebuild, named=explainer or OWN, as_published=as_published,
+        progress=not quiet, **options,
     )
-    click.echo(summary(result))
+    click.echo(summary(metrics))
     click.echo(f"written: {folder}")
 
 
-def default_folder(run: Path) -> Path:
-    return (run.parent if run.name == "best" else run) / "evaluation"
+def default_folder(run: Path, explainer: str = OWN, as_published: bool = False) -> Path:
+    """Where `evaluate` writes by itself: RUN/evaluation, RUN/evaluation-lime, RUN/evaluation-lime-published."""
+    name = "evaluation" if explainer == OWN else f"evaluation-{explainer}"
+    return (run.parent if run.name == "best" else run) / (f"{name}-published" if as_published else name)
+
+
+def explainer_of(
+    run: Run, name: str | None, as_published: bool, autoencoder: Path | None, seed: int
+) -> Callable[[torch.nn.Module], Explainer] | None:
+    """model → explainer of it, by the name of --explainer; None for a model without one of which none was asked.
+
+    Raises AttrinetError, before anything is computed, for what cannot be explained so.
+    """
+    if autoencoder is not None and name != "gifsplanation":
+        raise AttrinetError("--autoencoder: only --explainer gifsplanation looks through one")
+    if name in (None, OWN):
+        if as_published:
+            raise AttrinetError("--as-published: names another setting of a rival; add --explainer")
+        if run.explainer is None and name == OWN:
+            raise AttrinetError(f"{run.path}: a {run.model.name} has no explanation of its own; choose --explainer "
+                                f"from {', '.join(NAMES)}")
+        return None if run.explainer is None else lambda model: model
+    through = None if autoencoder is None else load_any_autoencoder(autoencoder, run.model.device)
+
+    def rebuild(model: torch.nn.Module) -> Explainer:
+        return build(name, model, autoencoder=through, as_published=as_published, seed=seed)
+
+    rebuild(run.model)
+    return rebuild
+
+
+def load_any_autoencoder(path: Path, device: torch.device):
+    """A folder of `attrinet train-autoencoder`, or the weights file of torchxrayvision's."""
+    if path.is_file():
+        from attrinet.posthoc.xrv_autoencoder import load_xrv_autoencoder
+
+        return load_xrv_autoencoder(path, device)
+    from attrinet.posthoc.autoencoder import load_autoencoder
+
+    return load_autoencoder(path, device)
 
 
 def run_evaluation(
-    run: Run, store: Store, split: str, where: tuple[str, ...], folder: Path, *, explainer: Explainer | None = None,
+    run: Run, store: Store, split: str, where: tuple[str, ...], folder: Path, *,
+    rebuild: Callable[[torch.nn.Module], Explainer] | None = None, named: str = OWN, as_published: bool = False,
     **options,
 ) -> dict:
-    """Evaluate and save; returns the metrics as written. explainer: judged in place of the model's own explanation."""
+    """Evaluate and save; returns the metrics as written. rebuild: model → explainer that is judged in place of the
+    model's own explanation; named, as_published: what it is called in metrics.json."""
     thresholds = dict(zip(run.model.findings, run.model.thresholds.tolist(), strict=True))
     rows = chosen(store, split, where)
     attrinet = isinstance(run.model, AttriNet)
     if attrinet and len(rows) >= WORTH_TUNING:
         run.model.tune(store.batch(rows[:4]))
-    result = evaluate(run.model, explainer or run.explainer, store, rows, thresholds, **options)
+    explainer = rebuild(run.model) if rebuild else run.explainer
+    result = evaluate(run.model, explainer, store, rows, thresholds, rebuild=rebuild, **options)
+    if explainer is not None:
+        result.metrics["explainer"] |= {"key": named, "as_published": as_published}
     result.metrics.update({
         "split": split, "where": list(where), "store": str(store.path), "store_checksum": store.meta["checksum"],
         "provenance": provenance(run.model.device) | {
@@ -101,35 +166,3 @@ def chosen(store: Store, split: str, where: tuple[str, ...]) -> np.ndarray:
 def save_thresholds(run: Run, thresholds: dict[str, float]) -> None:
     folder = run.path if (run.path / "thresholds.json").exists() else run.path / "best"
     write_atomically(folder / "thresholds.json", lambda p: p.write_text(json.dumps(thresholds, indent=2) + "\n"))
-
-
-def summary(metrics: dict) -> str:
-    """The figures of metrics.json as a table for the terminal."""
-    def cell(value: dict, digits: int = 3) -> str:
-        if value["value"] is None:
-            return "–"
-        low, high = (f"{value[k]:.{digits}f}" if value[k] is not None else "–" for k in ("low", "high"))
-        return f"{value['value']:.{digits}f} [{low}, {high}]"
-
-    explained = "class_sensitivity" in metrics
-    located = metrics["disease_sensitivity"]["true_positives"] if explained else {}
-    names = [n for n in metrics["auc"] if n != "mean"]
-    width = max(map(len, names)) + 2
-    heads = ("AUC", "sensitivity", "specificity", *(("class sens.", "evidence in lesion") if explained else ()))
-    lines = [f"{metrics['images']} images, {metrics['patients']} patients; 95 % intervals over patients",
-             " " * width + "".join(f"{head:>24}" for head in heads)]
-    for name in [*names, "mean"]:
-        calls = metrics["calls"].get(name)
-        cells = [cell(metrics["auc"][name]), *(cell(calls[k]) if calls else "" for k in ("sensitivity", "specificity"))]
-        if explained:
-            score = metrics["class_sensitivity"][name]
-            score = score if name == "mean" else score["mean"]
-            cells += ["–" if score is None else f"{score:.3f}",
-                      cell(located[name]["enrichment"], 1) + " ×" if name in located else "–"]
-        lines.append(f"{name:<{width}}" + "".join(f"{c:>24}" for c in cells))
-    if not explained:
-        lines.append("explanations not judged: this model has none of its own")
-    elif metrics["disease_sensitivity"]["blank"]:
-        lines.append(f"maps without positive evidence, left out of the last column: "
-                     f"{metrics['disease_sensitivity']['blank']} of {metrics['disease_sensitivity']['annotated']}")
-    return "\n".join(lines)

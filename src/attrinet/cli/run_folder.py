@@ -52,6 +52,13 @@ class Run:
 
 def open_run(path: Path, device: str = "auto") -> Run:
     """The best model of a run folder, or of a model folder."""
+    where = usable_device(device)
+    config = load_config(path / "config.yaml") if (path / "config.yaml").exists() else None
+    return Run(path, load(path, where), config)
+
+
+def usable_device(device: str) -> torch.device:
+    """What --device names; auto: CUDA if there is any. Raises AttrinetError where it cannot be used."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -59,5 +66,4 @@ def open_run(path: Path, device: str = "auto") -> Run:
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError) as error:
         raise AttrinetError(f"--device {device}: not usable here ({str(error).splitlines()[0]})") from error
-    config = load_config(path / "config.yaml") if (path / "config.yaml").exists() else None
-    return Run(path, load(path, where), config)
+    return where

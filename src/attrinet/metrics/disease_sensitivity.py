@@ -32,7 +32,8 @@ class DiseaseSensitivity:
 def disease_sensitivity(attribution: np.ndarray, masks: np.ndarray, published: bool = False) -> DiseaseSensitivity:
     """attribution: (B, H, W), positive is evidence. masks: (B, H, W) bool, none empty.
 
-    published: scale every positive map by its minimum and maximum first, as the authors' code does.
+    published: scale every positive map by its minimum and maximum first, and give 0 to a map that then is blank, as
+    the authors' code does.
     """
     energy = np.clip(attribution, 0, None).astype(np.float64)
     if published:
@@ -40,5 +41,5 @@ def disease_sensitivity(attribution: np.ndarray, masks: np.ndarray, published: b
         energy = (energy - low) / np.where(high > low, high - low, 1)
     whole = energy.sum((1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
-        inside = np.where(whole > 0, (energy * masks).sum((1, 2)) / whole, np.nan)
+        inside = np.where(whole > 0, (energy * masks).sum((1, 2)) / whole, 0 if published else np.nan)
     return DiseaseSensitivity(inside, masks.mean((1, 2)))

@@ -62,3 +62,10 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights[:, known].sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(total > 0, weights[:, known] @ values[known] / total, np.nan)
+
+
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+    """(D, K) → (D,) mean of what is not NaN; NaN where nothing is."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known.any(1), np.where(known, values, 0).sum(1) / known.sum(1), np.nan)

@@ -170,6 +170,11 @@ class AttriNet(nn.Module):
         return self._logits_of(self.attribution_maps(images)[0])
 
     @torch.no_grad()
+    def finding_logits(self, images: Tensor, finding: int) -> Tensor:
+        """(B,) column `finding` of logits(images), up to rounding, for the price of one finding."""
+        return self.classify(self.generator(images, finding)[0], finding)
+
+    @torch.no_grad()
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """Contributions to the logit of one finding: (B, 1, H, W) → (B, H, W)."""
         return self.contributions(self.generator(images, finding)[0], finding)

@@ -60,13 +60,16 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def train_autoencoder(
-    images: np.ndarray, *, steps: int = 10_000, batch_size: int = 16, learning_rate: float = 1e-3, width: int = 32,
-    latent: int = 16, seed: int = 0, device: str | torch.device = "cpu", progress: bool = True,
+    images: np.ndarray, *, rows: np.ndarray | None = None, steps: int = 10_000, batch_size: int = 16,
+    learning_rate: float = 1e-3, width: int = 32, latent: int = 16, seed: int = 0, device: str | torch.device = "cpu",
+    progress: bool = True,
 ) -> ConvAutoencoder:
     """Least squares on random images, Adam with a cosine to zero; in evaluation mode.
 
     images: (N, S, S) uint8, for instance store.images; it may be a memory map, of which only batches are read.
+    rows: those to learn from; all if left out.
     """
+    rows = np.arange(len(images)) if rows is None else rows
     torch.manual_seed(seed)
     model = ConvAutoencoder(images.shape[1], width, latent).to(device)
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
@@ -74,8 +77,8 @@ def train_autoencoder(
     random = np.random.default_rng(seed)
     with tqdm(range(steps), "autoencoder", disable=not progress) as bar:
         for _ in bar:
-            rows = np.sort(random.integers(0, len(images), batch_size))
-            x = torch.from_numpy(np.asarray(images[rows])).to(device).float()[:, None] / 127.5 - 1
+            chosen = rows[np.sort(random.integers(0, len(rows), batch_size))]
+            x = torch.from_numpy(np.asarray(images[chosen])).to(device).float()[:, None] / 127.5 - 1
             loss = F.mse_loss(model(x), x)
             optimizer.zero_grad()
             loss.backward()
@@ -106,7 +109,8 @@ def load_autoencoder(folder: str | Path, device: str | torch.device = "cpu") -> 
         model = ConvAutoencoder(config["image_size"], config["width"], config["latent"])
         model.load_state_dict(load_file(folder / "autoencoder.safetensors"))
     except FileNotFoundError as error:
-        raise AttrinetError(f"{error.filename or folder}: not found; train one with train_autoencoder") from error
+        raise AttrinetError(f"{error.filename or folder}: not found; train one with attrinet train-autoencoder "
+                            "STORE") from error
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise AttrinetError(f"{folder}: not a usable autoencoder ({type(error).__name__}: "
                             f"{(str(error).splitlines() or [''])[0]})") from error

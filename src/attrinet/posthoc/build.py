@@ -7,12 +7,16 @@ import difflib
 from torch import nn
 
 from attrinet.errors import AttrinetError
+from attrinet.nets.attrinet import AttriNet
+from attrinet.posthoc.attrinet_logits import AttriNetLogits
 from attrinet.posthoc.gifsplanation import Autoencoder
 from attrinet.protocols import Explainer
 
 NAMES = (
     "guided_backprop", "gradcam", "integrated_gradients", "lime", "shap", "gifsplanation", "random", "uniform",
 )
+PUBLISHED = ("gradcam", "lime", "shap", "gifsplanation")  # the Attri-Net paper's setting is another
+OUTSIDE = ("integrated_gradients", "lime", "shap", "gifsplanation", "random", "uniform")  # need no layers of a CNN
 
 
 def build(
@@ -20,14 +24,27 @@ def build(
 ) -> Explainer:
     """The explainer of this name (NAMES) for a classifier, set up as its own authors advise.
 
-    autoencoder: for gifsplanation only. as_published: as in the Attri-Net paper's bench, where that differs. Raises
-    AttrinetError for an unknown name, a missing autoencoder, or where the extra attrinet[posthoc] is not installed.
+    model: ResNet50, B-cos, Attri-Net, or any module whose forward gives logits, with `findings`. autoencoder: for
+    gifsplanation only. as_published: as in the Attri-Net paper's bench. Raises AttrinetError for an unknown name, a
+    missing autoencoder, a name of which no other setting was published, a method that means nothing for this model, or
+    where the extra attrinet[posthoc] is not installed.
     """
     if name not in NAMES:
         near = difflib.get_close_matches(name, NAMES, 1, cutoff=0)
         raise AttrinetError(f"unknown explainer {name!r}; did you mean {near[0]!r}? There are {', '.join(NAMES)}")
     if name == "gifsplanation" and autoencoder is None:
-        raise AttrinetError("gifsplanation needs an autoencoder: train one with train_autoencoder, or load one")
+        raise AttrinetError("gifsplanation needs an autoencoder: train one with attrinet train-autoencoder STORE and "
+                            "give it with --autoencoder")
+    if as_published and name not in PUBLISHED:
+        raise AttrinetError(f"{name} has one setting only; leave --as-published out (it is for {', '.join(PUBLISHED)})")
+    if isinstance(model, AttriNet):
+        if name not in OUTSIDE:
+            raise AttrinetError(f"{name} weighs the layers of a classifier, and Attri-Net's layers draw a map; choose "
+                                f"one of {', '.join(OUTSIDE)}, or its own explanation")
+        model = AttriNetLogits(model)
+    if name == "guided_backprop" and not any(isinstance(module, nn.ReLU) for module in model.modules()):
+        raise AttrinetError(f"{type(model).__name__} has no nn.ReLU module, which guided_backprop needs; choose one of "
+                            f"{', '.join(n for n in NAMES if n != name)}")
     try:
         return _build(name, model, autoencoder, as_published, seed)
     except ModuleNotFoundError as error:

@@ -1,0 +1,57 @@
+"""Class sensitivity: grids of one image with the finding and three without (§4.2.2)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from attrinet.evaluation.evidence import Evidence
+from attrinet.evaluation.intervals import by_finding
+from attrinet.evaluation.scope import Scope
+from attrinet.metrics.class_sensitivity import NEGATIVES, class_sensitivity, draw_grids
+
+NEGATIVE_COLUMNS = [f"negative_{k + 1}" for k in range(NEGATIVES)]
+GRIDS = ["id", "patient", "finding", *NEGATIVE_COLUMNS, "score", "score_published"]  # its table's columns
+
+
+def grid_table(scope: Scope, evidence: Evidence, count: int, progress: bool) -> pd.DataFrame:
+    """grids.parquet: one row a grid. id, patient: of its positive. negative_1 …: ids. score: share of the positive
+    attribution that is in the positive; NaN for a blank grid, where score_published is 0."""
+    if scope.limit is not None:
+        count = min(count, max(scope.limit // (1 + NEGATIVES), 1))
+    store, parts = scope.store, []
+    for c, name in enumerate(tqdm(store.findings, desc="grids", unit="finding", disable=not progress)):
+        grids = draw_grids(scope.labels[:, c], scope.probabilities[:, c], scope.thresholds[c], count, scope.seed)
+        if not len(grids):
+            continue
+        images, place = np.unique(grids, return_inverse=True)
+        totals = np.concatenate([np.clip(maps, 0, None).sum((1, 2), dtype=np.float64)
+                                 for _, maps in evidence.maps(scope.rows[images], c)])
+        scores = class_sensitivity(totals[place.reshape(grids.shape)]).scores
+        rows = scope.rows[grids]
+        parts.append(pd.DataFrame({
+            "id": store.ids[rows[:, 0]], "patient": store.patients[rows[:, 0]], "finding": name,
+            **{column: store.ids[rows[:, 1 + k]] for k, column in enumerate(NEGATIVE_COLUMNS)},
+            "score": scores, "score_published": np.nan_to_num(scores),
+        }))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=GRIDS)
+
+
+def class_sections(scope: Scope, table: pd.DataFrame) -> dict:
+    """class_sensitivity (mean, grids and blank grids of every finding, and the mean of the findings that have grids),
+    and its intervals over the patients of the positives, without blank grids and, as published, with 0 for them."""
+    out: dict = {}
+    for name in scope.store.findings:
+        scores = table.loc[table["finding"] == name, "score"].astype(float)
+        out[name] = {"mean": float(scores.mean()), "grids": len(scores), "blank": int(scores.isna().sum())}
+    known = [section["mean"] for section in out.values() if not math.isnan(section["mean"])]
+    out["mean"] = float(np.mean(known)) if known else math.nan
+    found = by_finding(scope, table, ["score", "score_published"])
+    return {
+        "class_sensitivity": out,
+        "class_sensitivity_interval": {name: values["score"] for name, values in found.items()},
+        "class_sensitivity_published": {name: values["score_published"] for name, values in found.items()},
+    }

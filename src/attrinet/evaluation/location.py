@@ -1,0 +1,85 @@
+"""Does the evidence lie on the annotated lesions? Disease sensitivity, pointing game, intersection over union."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from attrinet.evaluation.evidence import Evidence
+from attrinet.evaluation.intervals import by_finding
+from attrinet.evaluation.scope import Scope
+from attrinet.metrics.disease_sensitivity import disease_sensitivity
+from attrinet.metrics.intervals import Interval
+from attrinet.metrics.iou import best_threshold, ious
+from attrinet.metrics.pointing_game import pointing_game
+
+LOCALISATION = ["id", "patient", "finding", "called", "inside", "inside_published", "area", "hit", "iou"]
+TUNED_ON = 200  # images a finding, at most, that choose the IoU threshold
+HALF = 0.5  # IoU threshold where no other image is annotated
+
+
+def localise(scope: Scope, evidence: Evidence, progress: bool) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """localisation.parquet: one row an image that is positive for an annotated finding; and finding → the IoU threshold
+    and the split it was chosen on."""
+    store, parts, thresholds = scope.store, [], {}
+    where = {row: k for k, row in enumerate(scope.rows)}
+    for c, name in enumerate(tqdm(store.findings, desc="locating evidence", unit="finding", disable=not progress)):
+        rows = scope.sample(scope.annotated(scope.rows, c), scope.limit)
+        if not len(rows):
+            continue
+        thresholds[name] = iou_threshold(scope, evidence, c)
+        for chunk, maps in evidence.maps(rows, c):
+            masks = np.stack([store.mask(r, c) for r in chunk])
+            ours, theirs = (disease_sensitivity(maps, masks, published) for published in (False, True))
+            parts.append(pd.DataFrame({
+                "id": store.ids[chunk], "patient": store.patients[chunk], "finding": name,
+                "called": scope.called[[where[r] for r in chunk], c],
+                "inside": ours.inside, "inside_published": theirs.inside, "area": ours.area,
+                "hit": pointing_game(maps, masks),
+                "iou": ious(maps, masks, np.array([thresholds[name]["iou_threshold"]]))[:, 0],
+            }))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LOCALISATION), thresholds
+
+
+def iou_threshold(scope: Scope, evidence: Evidence, finding: int) -> dict:
+    """The share of a map's maximum with the best mean IoU on annotated validation images; on training images where no
+    validation image is annotated; half where none is. Never on an image that is judged."""
+    for split in ("valid", "train"):
+        others = np.setdiff1d(scope.store.split(split), scope.rows)
+        rows = scope.sample(scope.annotated(others, finding), min(TUNED_ON, scope.limit or TUNED_ON))
+        values = [ious(maps, np.stack([scope.store.mask(r, finding) for r in chunk]))
+                  for chunk, maps in evidence.maps(rows, finding)]
+        threshold = best_threshold(np.concatenate(values)) if values else float("nan")
+        if not np.isnan(threshold):
+            return {"iou_threshold": threshold, "iou_threshold_from": split}
+    return {"iou_threshold": HALF, "iou_threshold_from": None}
+
+
+def disease_section(scope: Scope, table: pd.DataFrame) -> dict:
+    """Averages over the images of a finding, then over findings (§4.2.2), with intervals over patients.
+
+    true_positives: only images the model calls; enrichment there is the mean share of evidence inside the annotation
+    over the mean share of the image that is annotated. inside_published: maps scaled by minimum and maximum, blank ones
+    0.
+    """
+    out: dict = {"annotated": len(table), "blank": int(table["inside"].isna().sum())}
+    for subset, part in (("all", table), ("true_positives", table[table["called"].astype(bool)])):
+        found = by_finding(scope, part, ["inside", "inside_published", "area"], lambda m: m[:, :1] / m[:, 2:])
+        out[subset] = {
+            name: {"images": len(part) if name == "mean" else int((part["finding"] == name).sum()),
+                   **{("enrichment" if key == "+0" else key): value for key, value in values.items()}}
+            for name, values in found.items()
+        }
+    return out
+
+
+def location_section(scope: Scope, table: pd.DataFrame, thresholds: dict[str, dict]) -> dict:
+    """Pointing game and IoU on all annotated images, as CheXlocalize: finding → both, the threshold of the latter,
+    and how many blank maps have neither."""
+    out: dict[str, dict[str, Interval | float | int | str | None]] = {}
+    for name, values in by_finding(scope, table, ["hit", "iou"]).items():
+        own = table if name == "mean" else table[table["finding"] == name]
+        out[name] = {"pointing_game": values["hit"], "iou": values["iou"], **thresholds.get(name, {}),
+                     "images": len(own), "blank": int(own["hit"].isna().sum())}
+    return out

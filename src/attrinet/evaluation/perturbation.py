@@ -1,0 +1,101 @@
+"""Faithfulness: does the decision hang on the evidence, and does the evidence add up to it?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from attrinet.evaluation.evidence import Evidence, device_of
+from attrinet.evaluation.intervals import by_finding
+from attrinet.evaluation.scope import Scope
+from attrinet.metrics.completeness import sum_predicts_logit
+from attrinet.metrics.deletion import BLUR, SHARES, area, deleted, inserted, ranks
+from attrinet.metrics.intervals import mean_of_known
+from attrinet.protocols import Classifier
+
+FLIP_AT = 0.1  # share of the pixels that is deleted to see whether the call falls
+PERTURBATION = ["id", "patient", "finding", "called", "logit", "sum", "deletion", "insertion", "flips"]  # columns
+
+
+def perturb(scope: Scope, evidence: Evidence, model: Classifier, count: int, progress: bool) -> pd.DataFrame:
+    """perturbation.parquet: at most `count` called images a finding, and as many that are not called.
+
+    logit, sum: of the map, with its negative part. deletion, insertion: areas under the curves; flips: 1 where the call
+    falls when the strongest tenth of the pixels is greyed; these three only for called images, NaN for the others.
+    """
+    count = min(count, scope.limit or count)
+    store, parts = scope.store, []
+    for c, name in enumerate(tqdm(store.findings, desc="perturbing", unit="finding", disable=not progress)):
+        for called in (True, False):
+            rows = scope.sample(scope.rows[scope.called[:, c] == called], count)
+            for chunk, maps in evidence.maps(rows, c):
+                images = store.batch(chunk)
+                part = {"id": store.ids[chunk], "patient": store.patients[chunk], "finding": name, "called": called,
+                        "logit": logits_of(model, images, c), "sum": maps.sum((1, 2), dtype=np.float64),
+                        "deletion": np.nan, "insertion": np.nan, "flips": np.nan}
+                if called:
+                    part |= follow(scope, model, images[:, 0].numpy(), maps, chunk, c)
+                parts.append(pd.DataFrame(part))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PERTURBATION)
+
+
+def follow(
+    scope: Scope, model: Classifier, images: np.ndarray, maps: np.ndarray, rows: np.ndarray, finding: int
+) -> dict[str, np.ndarray]:
+    """deletion, insertion and flips of images and maps (B, H, W)."""
+    curves: dict[str, list[np.ndarray]] = {"deletion": [], "insertion": []}
+    for image, map, row in zip(images, maps, rows, strict=True):
+        rank = ranks(map, np.random.default_rng([scope.seed, finding, int(row)]))
+        for kind, frames in (("deletion", deleted(image, rank)), ("insertion", inserted(image, rank))):
+            logits = logits_of(model, torch.from_numpy(frames)[:, None], finding)
+            curves[kind].append(1 / (1 + np.exp(-logits)))
+    deletion, insertion = (np.stack(curve) for curve in curves.values())  # (B, shares)
+    flips = deletion[:, SHARES.index(FLIP_AT)] < scope.thresholds[finding]
+    return {"deletion": area(deletion), "insertion": area(insertion), "flips": flips.astype(float)}
+
+
+@torch.no_grad()
+def logits_of(model: Classifier, images: Tensor, finding: int) -> np.ndarray:
+    """(B,) float64 logits of one finding. A model that can answer for one finding alone (Attri-Net) is asked so."""
+    images = images.to(device_of(model))
+    alone = getattr(model, "finding_logits", None)
+    logits = alone(images, finding) if alone else model.logits(images)[:, finding]
+    return logits.double().cpu().numpy()
+
+
+def perturbation_sections(scope: Scope, table: pd.DataFrame) -> dict:
+    """deletion and insertion (area, of finding and mean), and faithfulness."""
+    found = by_finding(scope, table, ["deletion", "insertion", "flips"])
+    sums = sum_intervals(scope, table)
+    faithfulness = {}
+    for name, values in found.items():
+        own = table if name == "mean" else table[table["finding"] == name]
+        faithfulness[name] = {"sum_predicts_logit": sums[name], "flips": values["flips"], "images": len(own),
+                              "called": int(own["called"].sum())}
+    return {
+        "deletion": {name: values["deletion"] for name, values in found.items()},
+        "insertion": {name: values["insertion"] for name, values in found.items()},
+        "faithfulness": faithfulness,
+        "perturbation": {"shares": list(SHARES), "flip_share": FLIP_AT, "blur": BLUR},
+    }
+
+
+def sum_intervals(scope: Scope, table: pd.DataFrame) -> dict[str, dict]:
+    """finding, and "mean" → r2 and residual of the logit by the sum of the map."""
+    names = [f for f in scope.store.findings if (table["finding"] == f).any()]
+    if not names:
+        return {}
+    finding, at = table["finding"].to_numpy(), scope.places(table)
+    sums, logits = (table[column].to_numpy(float) for column in ("sum", "logit"))
+
+    def statistic(w):
+        each = np.array([sum_predicts_logit(sums[own], logits[own], w[:, at[own]])
+                         for own in (finding == name for name in names)])  # (K, 2, D)
+        mean = np.stack([mean_of_known(each[:, k].T) for k in range(2)])
+        return np.concatenate([each, mean[None]]).reshape(-1, len(w)).T
+
+    values = scope.bootstrap.intervals(statistic)
+    return {name: {"r2": values[2 * k], "residual": values[2 * k + 1]} for k, name in enumerate([*names, "mean"])}

@@ -1,0 +1,90 @@
+"""What a classifier says: probabilities, calls, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
+from attrinet.evaluation.evidence import Evidence, device_of
+from attrinet.evaluation.scope import Scope
+from attrinet.metrics.auc import weighted_auc
+from attrinet.metrics.average_precision import weighted_average_precision
+from attrinet.metrics.calibration import weighted_calibration_error
+from attrinet.metrics.intervals import Interval, mean_of_known, weighted_mean
+from attrinet.metrics.youden import youden_threshold
+from attrinet.protocols import Classifier
+
+
+def predict(
+    model: Classifier, store: Store, rows: np.ndarray, batch_size: int, progress: bool = False,
+    evidence: Evidence | None = None,
+) -> np.ndarray:
+    """Probabilities (N, C), float32. evidence: of the model itself, keeps the maps that come with its predictions."""
+    together = evidence is not None and evidence.comes_with_predictions(model, len(rows))
+    parts = []
+    starts = range(0, len(rows), batch_size)
+    for start in tqdm(starts, desc="predicting", unit="batch", disable=not progress, dynamic_ncols=True):
+        chunk = rows[start : start + batch_size]
+        logits = evidence.predicted(chunk) if together else model.logits(store.batch(chunk, device_of(model)))
+        parts.append(logits.detach().sigmoid().float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def choose_thresholds(model: Classifier, store: Store, batch_size: int = 16) -> dict[str, float]:
+    """Youden thresholds of every finding on the validation images (§4.2.1)."""
+    store = store.select(model.findings)
+    rows = store.split("valid")
+    if len(rows) == 0:
+        raise AttrinetError(f"{store.path}: no 'valid' images to choose thresholds on")
+    probabilities = predict(model, store, rows, batch_size)
+    return {name: youden_threshold(store.labels[rows, c], probabilities[:, c]).threshold
+            for c, name in enumerate(store.findings)}
+
+
+def prediction_sections(scope: Scope) -> dict:
+    """auc, average_precision, calibration and calls."""
+    return {
+        "auc": per_finding(scope, weighted_auc),
+        "average_precision": per_finding(scope, weighted_average_precision),
+        "calibration": per_finding(scope, weighted_calibration_error),
+        "calls": {name: {"threshold": float(scope.thresholds[c]), **call_intervals(scope, c)}
+                  for c, name in enumerate(scope.store.findings)},
+    }
+
+
+def per_finding(scope: Scope, metric: Callable) -> dict[str, Interval]:
+    """metric(labels (N,), probabilities (N,), weights (D, N)) → (D,) of every finding and, under "mean", of those that
+    have it."""
+    labels, probabilities, names = scope.labels, scope.probabilities, scope.store.findings
+
+    def statistic(w):
+        each = np.column_stack([metric(labels[:, c], probabilities[:, c], w) for c in range(len(names))])
+        return np.column_stack([each, mean_of_known(each)])
+
+    return dict(zip([*names, "mean"], scope.bootstrap.intervals(statistic), strict=True))
+
+
+def call_intervals(scope: Scope, finding: int) -> dict[str, Interval]:
+    """Sensitivity and specificity at the threshold."""
+    labels, called = scope.labels[:, finding], scope.called[:, finding]
+    hits, spared = np.where(labels == 1, called, np.nan), np.where(labels == 0, ~called, np.nan)
+    values = scope.bootstrap.intervals(lambda w: np.column_stack([weighted_mean(hits, w), weighted_mean(spared, w)]))
+    return dict(zip(("sensitivity", "specificity"), values, strict=True))
+
+
+def prediction_table(scope: Scope) -> pd.DataFrame:
+    """predictions.parquet: one row an (image, finding)."""
+    store, rows, names = scope.store, scope.rows, scope.store.findings
+    return pd.DataFrame({
+        "id": np.repeat(store.ids[rows], len(names)),
+        "patient": np.repeat(store.patients[rows], len(names)),
+        "finding": np.tile(np.array(names, dtype=object), len(rows)),
+        "label": pd.array(scope.labels.ravel(), dtype="Float32").astype("Int8"),
+        "probability": scope.probabilities.ravel(),
+        "called": scope.called.ravel(),
+    })

@@ -1,0 +1,26 @@
+"""Attri-Net as a plain differentiable classifier, for methods that explain a classifier from outside."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attrinet.nets.attrinet import AttriNet
+
+
+class AttriNetLogits(nn.Module):
+    """(B, 1, H, W) in [-1, 1] → logits (B, C) with gradients.
+
+    Methods that only ask for logits or their gradient by the image work on it. Guided Backprop and Grad-CAM do not, and
+    say so: the rectifiers belong to a generator that draws a map, and it is drawn anew for every finding, so that there
+    are no last feature maps that a finding could weigh.
+    """
+
+    def __init__(self, model: AttriNet):
+        super().__init__()
+        self.attrinet, self.findings = model, model.findings
+        self.train(model.training)
+
+    def forward(self, images: Tensor) -> Tensor:
+        model = self.attrinet
+        return torch.stack([model.classify(model.generator(images, c)[0], c) for c in range(len(self.findings))], 1)
