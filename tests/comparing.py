@@ -1,4 +1,4 @@
-"""Made-up evaluations of runs, for tests of `attrinet compare`: no model, no store, figures that one can see through."""
+"""Made-up evaluations of runs, for tests of `attrinet compare`: no model, no store, numbers one can see through."""
 
 import itertools
 from pathlib import Path

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from comparing import judged
 from scipy.stats import ttest_rel
 
 from attrinet.report.compare_pairs import comparisons, seed_pairs, write_comparisons
 from attrinet.report.compare_runs import Method, methods_by_test
+from comparing import judged
 
 
 def lines(*evaluations):
@@ -45,7 +45,8 @@ def test_auc_is_compared_once_a_model_not_once_an_explainer():
 def test_grids_are_paired_by_their_positive_image():
     a, b = judged(), judged(guidance__mode="mixed")
     grid = pd.DataFrame({"id": ["i0", "i1"], "patient": ["p0", "p1"], "finding": "Edema", "score": [0.5, 0.6]})
-    a.__dict__["grids"], b.__dict__["grids"] = grid, grid.assign(id=["i1", "i2"], patient=["p1", "p2"], score=[0.9, 0.1])
+    a.__dict__["grids"] = grid
+    b.__dict__["grids"] = grid.assign(id=["i1", "i2"], patient=["p1", "p2"], score=[0.9, 0.1])
     found = lines(a, b)
     one = found[(found["measure"] == "class_sensitivity") & (found["finding"] == "Edema")].iloc[0]
     assert one["difference"] == pytest.approx(0.3) and one["pairs"] == 1

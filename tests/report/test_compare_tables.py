@@ -4,12 +4,12 @@ import csv
 from pathlib import Path
 
 import pytest
-from comparing import interval, judged
 
 from attrinet.errors import AttrinetError
 from attrinet.report.compare_runs import methods_by_test
 from attrinet.report.compare_tables import tables
 from attrinet.report.compare_write import markdown, write_csv
+from comparing import interval, judged
 
 
 def together(*evaluations):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from attrinet.cli.evaluate import load_any_autoencoder
 from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -27,9 +28,11 @@ BOOKKEEPING = ("run.accelerator", "run.checkpoint_every", "run.log_every", "run.
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--dataset", type=click.Choice(list(DATASETS)),
               help="The runs were evaluated on this dataset: put the paper's numbers of it beside ours.")
+@click.option("--autoencoder", type=click.Path(path_type=Path), help="Of the gifsplanation that was evaluated, to draw "
+              "its maps.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(runs, out, dataset, device, quiet) -> None:
+def command(runs, out, dataset, autoencoder, device, quiet) -> None:
     """Make Tables 2 to 8 and Figures 7, 8, 10 to 17 of the paper from evaluated run folders.
 
     Takes RUN/evaluation and, of post-hoc explainers, RUN/evaluation-NAME. Runs that differ only in the seed count as
@@ -42,7 +45,7 @@ def command(runs, out, dataset, device, quiet) -> None:
       attrinet compare runs/chexpert* --out comparison --dataset chexpert
     """
     evaluations = [one for run in dict.fromkeys(runs) for one in evaluations_of(run)]
-    made = build_comparison(out, evaluations, dataset=dataset, source=Source(device), progress=not quiet)
+    made = build_comparison(out, evaluations, dataset=dataset, source=Source(device, autoencoder), progress=not quiet)
     for what, why in made.missing:
         click.echo(f"not made: {what}: {why}")
     click.echo(f"written: {out / 'index.md'}")
@@ -59,16 +62,20 @@ def evaluations_of(run: Path) -> list[Judged]:
 class Source:
     """Models, explainers, stores and guidance masks of evaluations, opened when a figure asks for them."""
 
-    def __init__(self, device: str):
+    def __init__(self, device: str, autoencoder: Path | None):
         self.run = lru_cache(maxsize=None)(lambda path: open_run(path, device))
+        self.autoencoder = autoencoder
 
     def load(self, one: Judged) -> tuple:
         """The run's model and the explainer that was judged. Raises AttrinetError for one that cannot be built."""
         opened = self.run(one.run)
         if one.explainer == OWN:
             return opened.model, opened.explainer
-        name = one.explainer.removesuffix(AS_PUBLISHED)
-        return opened.model, build(name, opened.model, as_published=one.explainer.endswith(AS_PUBLISHED))
+        name, through = one.explainer.removesuffix(AS_PUBLISHED), None
+        if name == "gifsplanation" and self.autoencoder is not None:
+            through = load_any_autoencoder(self.autoencoder, opened.model.device)
+        return opened.model, build(name, opened.model, autoencoder=through, seed=one.metrics["seed"],
+                                   as_published=one.explainer.endswith(AS_PUBLISHED))
 
     def store(self, one: Judged) -> Store:
         """The store of an evaluation. Raises AttrinetError where it is gone, or is not what was evaluated on."""

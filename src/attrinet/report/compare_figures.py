@@ -22,6 +22,7 @@ from attrinet.report.figures import blend, limit
 
 ONE_SCALE = "positive evidence; 0: none"
 OWN_SCALE = "positive evidence, each method on its own scale (their units differ)"
+MODEL_SCALE = "positive evidence, each model on its own scale"
 UNGUIDED = ("none", "mixed", "full", "pseudo-mask", "pseudo-box", "box-only", "mixed-weighted", "weighted")
 GUIDED = ("mixed", *UNGUIDED[2:])
 
@@ -113,7 +114,7 @@ def guided_figure(scene: Scene) -> tuple[Figure, str]:
     rows = [[Tile(scene.image(r), outline=scene.known(r, f)) for f, r in columns]]
     for method in (plain, guided):
         rows.append(located_tiles(scene, method, columns))
-    fig = draw(rows, ["image", two_lines(plain.name), two_lines(guided.name)], [f for f, _ in columns], OWN_SCALE)
+    fig = draw(rows, ["image", two_lines(plain.name), two_lines(guided.name)], [f for f, _ in columns], MODEL_SCALE)
     return fig, (f"Evidence of {said(plain)} and of {said(guided)}; known lesions in green, and the share of the "
                  f"evidence inside them. {CHOICE}; only annotated images.")
 
@@ -252,7 +253,7 @@ def guidance_figure(scene: Scene) -> tuple[Figure, str]:
     rows = [[Tile(scene.image(row), outline=scene.known(row, f)), *(tiles[k] for tiles in columns)]
             for k, (f, row) in enumerate(samples)]
     titles = ["image", *(GUIDANCE.get(m.first.mode, m.first.mode) for m in methods)]
-    fig = draw(rows, [f for f, _ in samples], titles, OWN_SCALE.replace("method", "model"))
+    fig = draw(rows, [f for f, _ in samples], titles, MODEL_SCALE)
     return fig, ("Evidence under different kinds of guidance, known lesions in green and the share of the evidence "
                  f"inside them; red frames: mode mixed, the paper's choice. {CHOICE}; only annotated images. "
                  + "; ".join(said(m) for m in methods) + ".")
@@ -279,7 +280,5 @@ def said(method: Method) -> str:
 
 def two_lines(name: str) -> str:
     """A row's name, broken where it reads best."""
-    for mark in (" of ", ", "):
-        name = name.replace(mark, mark.rstrip() + "\n" if mark == ", " else "\n" + mark.lstrip())
-    return name
+    return name.replace(" of ", "\nof ").replace(", ", ",\n")
 

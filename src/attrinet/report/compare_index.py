@@ -56,8 +56,9 @@ def published_note(dataset: str | None, sizes: Mapping[Test, int | None]) -> lis
 
 def run_line(test: str, method: Method, one: Judged) -> str:
     commit = one.metrics.get("provenance", {}).get("commit") or "–"
+    sample = f" (explained: {one.metrics['limit']} a finding)" if one.metrics.get("limit") else ""
     return line((test, method.name, str(one.seed), str(one.run), one.folder.name, commit,
-                 one.metrics["store_checksum"], str(one.metrics["images"]), str(one.metrics["patients"])))
+                 one.metrics["store_checksum"], f"{one.metrics['images']}{sample}", str(one.metrics["patients"])))
 
 
 def settings(evaluations: Sequence[tuple[str, Method, Judged]]) -> list[str]:

@@ -97,5 +97,4 @@ class Scene:
         pool = together[wanted & right] if (wanted & right).any() else together[wanted]
         if pool.empty:
             return None
-        order = pd.DataFrame({"p": pool if not present else -pool, "id": pool.index}).sort_values(["p", "id"])
-        return str(order["id"].iloc[0])
+        return min(pool.index, key=lambda id: (-pool[id] if present else pool[id], id))
