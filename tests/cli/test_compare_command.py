@@ -33,11 +33,12 @@ def run(work, name, store, seed=0, kind="attrinet", evaluations=((),), mode="non
         model=replace(config.model, kind=kind, **({} if kind == "attrinet" else {"depth": 18})),
         losses=replace(config.losses, **losses), run=replace(config.run, seed=seed),
     )
-    save_model(model, work / name / "best", thresholds=dict.fromkeys(FINDINGS, 0.5),
-               preprocessing=store.preprocessing)
+    logits = model.eval().logits(store.batch(store.split("test")))
+    thresholds = dict(zip(FINDINGS, logits.sigmoid().median(0).values.tolist(), strict=True))
+    save_model(model, work / name / "best", thresholds=thresholds, preprocessing=store.preprocessing)
     (work / name / "config.yaml").write_text(dump_config(config))
     for options in evaluations:
-        attrinet("evaluate", work / name, "--set-thresholds", "--draws", 20, "--grids", 4, "--perturbed", 1, "--quiet",
+        attrinet("evaluate", work / name, "--draws", 20, "--grids", 4, "--perturbed", 1, "--quiet",
                  *options)
     return work / name
 
@@ -56,7 +57,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def store(work):
-    return prepare(phantom_source(60, 32, seed=3), work / "store", 32, progress=False)
+    return prepare(phantom_source(90, 32, seed=3), work / "store", 32, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,10 @@ def test_seeds_are_one_row_and_the_tagged_store_is_a_table_of_its_own(made):
 def test_phantoms_never_stand_beside_published_numbers(work, runs, made):
     out, _ = made
     assert "ublished" not in (out / "tables/table2.csv").read_text() + (out / "tables/table3.md").read_text()
-    with pytest.raises(AttrinetError, match="is a store of 'phantom', not of CheXpert"):
+    with pytest.raises(AttrinetError, match="holds images of 'phantom', not of CheXpert"):
         attrinet("compare", runs[0], "--out", work / "no", "--dataset", "chexpert")
+    with pytest.raises(AttrinetError, match="tagged: holds images of 'phantom'"):
+        attrinet("compare", runs[-1], "--out", work / "no", "--dataset", "chexpert")
     assert not (work / "no").exists()
 
 
@@ -119,9 +122,11 @@ def test_without_its_store_a_run_still_gives_tables_and_figures_are_named_as_mis
     shutil.copytree(runs[0], alone)
     metrics = alone / "evaluation/metrics.json"
     metrics.write_text(metrics.read_text().replace(str(work / "store"), str(tmp_path / "gone")))
-    output = attrinet("compare", alone, "--out", tmp_path / "out", "--quiet")
+    output = attrinet("compare", alone, "--out", tmp_path / "out", "--quiet", "--dataset", "chexpert")
     assert (tmp_path / "out/tables/table8.csv").exists() and not list((tmp_path / "out/figures").iterdir())
     assert output.count("gone: no store found") == len(FIGURES)
+    assert "| 0.873 |" in (tmp_path / "out/tables/table2.md").read_text()  # the caller says what it was
+    assert "that it is of CheXpert is taken from --dataset" in (tmp_path / "out/index.md").read_text()
 
 
 def test_a_folder_that_is_no_run_or_was_not_evaluated_is_an_error_that_says_so(work, runs, tmp_path):

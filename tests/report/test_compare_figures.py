@@ -33,7 +33,7 @@ def scene(*tables, store=None):
             "called": [p >= 0.5 for p in probabilities]})
         evaluations.append(one)
     (methods,) = methods_by_test(evaluations).values()
-    return Scene(methods, store, None, None), methods
+    return Scene(methods, store, None, None, None), methods
 
 
 def test_the_image_all_models_are_surest_and_right_of_is_shown():

@@ -32,7 +32,7 @@ def test_runs_that_differ_only_in_seed_and_store_path_are_one_method_with_mean_s
     assert [one.seed for one in method.seeds] == [0, 1, 2]
     auc = table(2, *runs)
     assert line_of(markdown(auc, None), "Attri-Net") == ["0.830 (0.800 … 0.850, 3 seeds)"]
-    write_csv(tmp_path / "t.csv", [("s test", auc)], None)
+    write_csv(tmp_path / "t.csv", [("s test", auc)], False)
     rows = [r for r in csv.DictReader((tmp_path / "t.csv").open()) if r["row"] == "Attri-Net"]
     assert [(r["seed"], r["value"], r["low"], r["high"]) for r in rows] == [
         ("0", "0.84", "0.83", "0.85"), ("1", "0.85", "0.84", "0.86"), ("2", "0.8", "0.79", "0.81"),

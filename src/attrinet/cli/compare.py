@@ -79,7 +79,7 @@ class Source:
 
     def store(self, one: Judged) -> Store:
         """The store of an evaluation. Raises AttrinetError where it is gone, or is not what was evaluated on."""
-        store = Store.open(one.metrics["store"]).select(one.findings)
+        store = Store.open(one.metrics["store"])
         if store.meta["checksum"] != one.metrics["store_checksum"]:
             raise AttrinetError(f"{store.path}: holds other images than {one.folder} was made of; "
                                 "run attrinet evaluate again")
@@ -90,5 +90,5 @@ class Source:
         config = load_config(one.run / "config.yaml")
         config = replace(config, guidance=replace(config.guidance, mode=mode),
                          losses=replace(config.losses, guidance=1.0))
-        guidance, _ = build_guidance(config, store, store.split("train"))
+        guidance, _ = build_guidance(config, store.select(one.findings), store.split("train"))
         return guidance.class_masks

@@ -44,13 +44,14 @@ def build_comparison(
     names = test_names(parts)
     made, stores = Made(), open_stores(parts, source)
     check_dataset(dataset, stores)
+    cited = {test: None if planted(store) else dataset for test, store in stores.items()}
     try:
         for name in ("tables", "figures"):
             (out / name).mkdir(parents=True, exist_ok=True)
-        written = write_tables(out / "tables", parts, names, dataset)
+        written = write_tables(out / "tables", parts, names, cited)
         lines = write_comparisons(out / "comparisons.csv", [(names[t], m) for t, m in parts.items()], progress)
         made.missing += tables_missing(written)
-        make_figures(out / "figures", parts, names, stores, source, made)
+        make_figures(out / "figures", parts, names, stores, source, dataset, made)
         sizes = {test: store.size if isinstance(store, Store) else None for test, store in stores.items()}
         page = index(names, parts, written, made, dataset, sizes, lines)
         (out / "index.md").write_text(page)
@@ -85,23 +86,39 @@ def open_stores(parts: Mapping[Test, Sequence[Method]], source: Source) -> dict[
 def check_dataset(dataset: str | None, stores: Mapping[Test, Store | AttrinetError]) -> None:
     """Published numbers beside phantoms, or another dataset's, would compare what cannot be compared."""
     for store in stores.values():
-        adapter = store.meta["adapter"] if isinstance(store, Store) else None
+        adapter = origin(store)
         if dataset and adapter not in (None, ADAPTERS[dataset], "table"):
-            raise AttrinetError(f"{store.path}: is a store of {adapter!r}, not of {DATASETS[dataset]}; leave out "
+            raise AttrinetError(f"{store.path}: holds images of {adapter!r}, not of {DATASETS[dataset]}; leave out "
                                 "--dataset, or compare the runs on it by themselves")
 
 
+def planted(store: Store | AttrinetError) -> bool:
+    """Whether a tag was drawn into its images: the paper has a figure of such models and no table."""
+    return isinstance(store, Store) and store.meta["adapter"] == "shortcut"
+
+
+def origin(store: Store | AttrinetError) -> str | None:
+    """The adapter that read the images, also where a tag was drawn into them later; None where it is not known."""
+    if not planted(store):
+        return store.meta["adapter"] if isinstance(store, Store) else None
+    try:
+        return Store.open(store.meta["options"]["store"]).meta["adapter"]
+    except AttrinetError:
+        return None
+
+
 def write_tables(
-    folder: Path, parts: Mapping[Test, Sequence[Method]], names: Mapping[Test, str], dataset: str | None
+    folder: Path, parts: Mapping[Test, Sequence[Method]], names: Mapping[Test, str], cited: Mapping[Test, str | None]
 ) -> list[Table]:
-    """tableN.csv and tableN.md, a section a test set; returns the tables of all test sets."""
-    found = [(names[test], table) for test, methods in parts.items() for table in tables(methods, dataset)]
+    """tableN.csv and tableN.md, a section a test set; returns the tables of all test sets. cited: the dataset whose
+    published numbers stand beside those of a test set."""
+    found = [(test, table) for test, methods in parts.items() for table in tables(methods, cited[test])]
     for number in sorted({table.number for _, table in found}):
-        own = [(name, table) for name, table in found if table.number == number]
-        write_csv(folder / f"table{number}.csv", own, dataset)
+        own = [(test, table) for test, table in found if table.number == number]
+        write_csv(folder / f"table{number}.csv", [(names[test], table) for test, table in own], any(cited.values()))
         text = [f"# Table {number}. {own[0][1].title}", ""]
-        for name, table in own:
-            text += [f"## {name}", "", markdown(table, dataset), ""]
+        for test, table in own:
+            text += [f"## {names[test]}", "", markdown(table, cited[test]), ""]
         (folder / f"table{number}.md").write_text("\n".join(text))
     return [table for _, table in found]
 
@@ -117,7 +134,7 @@ def tables_missing(found: Sequence[Table]) -> list[tuple[str, str]]:
     return out
 
 
-def make_figures(folder: Path, parts, names, stores, source: Source, made: Made) -> None:
+def make_figures(folder: Path, parts, names, stores, source: Source, dataset: str | None, made: Made) -> None:
     """Every figure of every test set that can make it; the reasons where none can."""
     for number, (title, figure) in FIGURES.items():
         done, reasons = [], {}
@@ -126,9 +143,9 @@ def make_figures(folder: Path, parts, names, stores, source: Source, made: Made)
             try:
                 if isinstance(store, AttrinetError):
                     raise store
-                if store.meta["adapter"] == "shortcut" and number not in ON_SHORTCUT:
+                if planted(store) and number not in ON_SHORTCUT:
                     continue
-                scene = Scene(methods, store, source.load, source.masks)
+                scene = Scene(methods, store, source.load, source.masks, dataset if origin(store) else None)
                 done.append((names[test], *figure(scene)))
             except AttrinetError as error:
                 reasons.setdefault(str(error), names[test])

@@ -19,6 +19,7 @@ from attrinet.report.compare_runs import LOSS_SETS, Method
 from attrinet.report.compare_scene import CHOICE, Scene
 from attrinet.report.compare_tables import ABLATION, EXPLANATIONS, GUIDANCE, in_ablation
 from attrinet.report.figures import blend, limit
+from attrinet.report.published import published
 
 ONE_SCALE = "positive evidence; 0: none"
 OWN_SCALE = "positive evidence, each method on its own scale (their units differ)"
@@ -30,14 +31,14 @@ GUIDED = ("mixed", *UNGUIDED[2:])
 def grid_figure(scene: Scene) -> tuple[Figure, str]:
     """Figure 7: one of the grids that class sensitivity is measured on."""
     method = scene.attrinet(*UNGUIDED, need="a run of Attri-Net")
-    metrics, finding = method.first.metrics, scene.main
+    metrics, finding = method.first.metrics, scene.common([method])[0]
     table = method.first.predictions[method.first.predictions["finding"] == finding]
     labels = table["label"].astype("Float32").to_numpy(np.float32, na_value=np.nan)
     threshold = metrics["calls"][finding]["threshold"]
     grids = draw_grids(labels, table["probability"].to_numpy(), threshold, seed=metrics["seed"])
     if not len(grids):
         raise AttrinetError(f"needs a true positive and a true negative of {finding}; {method.name} has none")
-    rows = [scene.row(table["id"].iloc[k]) for k in grids[0]]
+    rows = [scene.rows[table["id"].iloc[k]] for k in grids[0]]
     maps = np.stack([scene.evidence(method, row, finding) for row in rows])
     totals, half = maps.sum((1, 2)), limit(maps)
     images = [Tile(scene.image(row), frame=PLAIN if k else WRONG) for k, row in enumerate(rows)]
@@ -61,21 +62,19 @@ def methods_figure(rank: int) -> Callable[[Scene], tuple[Figure, str]]:
         shown.sort(key=lambda m: order.index(m.first.row) if m.first.row in order else -1)
         if not shown:
             raise AttrinetError("needs an evaluated explanation")
-        findings, taken = sorted(scene.findings, key=lambda f: f != scene.main), []
-        for finding in findings:
-            id = scene.choose(shown, finding, besides=taken)
-            taken += [id] if id else []
-            if len(taken) > rank:
-                break
-        else:
+        taken: list[tuple[str, str]] = []
+        for finding in scene.common(shown) * (rank + 1):
+            id = scene.choose(shown, finding, besides=[other for other, _ in taken])
+            taken += [(id, finding)] if id else []
+        if len(taken) <= rank:
             raise AttrinetError(f"needs {rank + 1} images with a finding; the test images have {len(taken)}")
-        return methods_picture(scene, shown, id, finding)
+        return methods_picture(scene, shown, *taken[rank])
 
     return make
 
 
 def methods_picture(scene: Scene, shown: Sequence[Method], id: str, finding: str) -> tuple[Figure, str]:
-    row, findings = scene.row(id), scene.findings
+    row, findings = scene.rows[id], scene.findings
     image, present = scene.image(row), []
     top = []
     for name in findings:
@@ -121,8 +120,9 @@ def guided_figure(scene: Scene) -> tuple[Figure, str]:
 
 def located_columns(scene: Scene, methods: Sequence[Method]) -> list[tuple[str, int]]:
     """(finding, image row) of every finding that has an annotated test image."""
-    chosen = [(f, scene.choose(methods, f, annotated=True)) for f in scene.findings]
-    columns = [(f, scene.row(id)) for f, id in chosen if id is not None]
+    common = scene.common(methods)
+    chosen = [(f, scene.choose(methods, f, annotated=True)) for f in scene.findings if f in common]
+    columns = [(f, scene.rows[id]) for f, id in chosen if id is not None]
     if not columns:
         raise AttrinetError("needs annotated test images (boxes or masks in the store)")
     return columns
@@ -155,7 +155,9 @@ def centers_figure(scene: Scene) -> tuple[Figure, str]:
     for method, out, letter in zip(methods, learned, "ab", strict=False):
         titles += [f"({letter}) positive centre", "negative centre", "weights"]
         center = out.positive_center[out.findings.index(tagged)].cpu().numpy()
-        scores.append(f"({letter}) {said(method)}: {confounder_sensitivity(center, mask):.3f}")
+        theirs = published("figure11", scene.dataset, method.first.mode, "confounder_sensitivity", tagged)
+        scores.append(f"({letter}) {said(method)}: {confounder_sensitivity(center, mask):.3f}"
+                      + (f" (published: {theirs.value})" if theirs else ""))
     halves = [limit(np.stack([o.positive_center.cpu(), o.negative_center.cpu()])) for o in learned]
     for c, finding in enumerate(learned[0].findings):
         tiles, color = [], WRONG if finding == tagged else KNOWN
@@ -181,11 +183,11 @@ def ablation_figure(scene: Scene) -> tuple[Figure, str]:
                if any(m.first.loss_set == row for m in methods)]
     if not any(m.first.ablated for m in methods):
         raise AttrinetError("needs runs of Attri-Net with losses left out (configs/ablation_*.yaml)")
-    finding, rows, names = scene.main, [], []
+    finding, rows, names = scene.common(methods)[0], [], []
     for present, label in ((True, f"with\n{finding}"), (False, f"without\n{finding}")):
         id = scene.choose(methods, finding, present)
         if id is not None:
-            rows.append(scene.row(id))
+            rows.append(scene.rows[id])
             names.append(label)
     maps = {m: [scene.explained(m, r).attribution[0, m.first.findings.index(finding)].cpu().numpy() for r in rows]
             for m in methods}
@@ -206,8 +208,8 @@ def counterfactual_figure(scene: Scene) -> tuple[Figure, str]:
     for present in (True, False):
         for finding in findings:
             id = scene.choose([method], finding, present)
-            out = scene.explained(method, scene.row(id)) if id else None
-            shown.append((present, finding, scene.row(id) if id else None, out))
+            out = scene.explained(method, scene.rows[id]) if id else None
+            shown.append((present, finding, scene.rows[id] if id else None, out))
     values = [out.attribution[0, method.first.findings.index(f)].cpu().numpy() for _, f, _, out in shown if out]
     if not values:
         raise AttrinetError("needs test images with known labels")
@@ -235,7 +237,7 @@ def masks_figure(scene: Scene) -> tuple[Figure, str]:
     method = next((m for m in scene.attrinets() if m.first.mode != "none"), scene.methods[0])
     masks = {mode: scene.masks(method.first, scene.store, mode) for mode in modes}
     rows = [[Tile(mask, 1.0) for mask in masks[mode]] for mode in modes]
-    fig = draw(rows, list(modes.values()), scene.store.findings,
+    fig = draw(rows, list(modes.values()), method.first.findings,
                "share of the annotations that cover a pixel, largest = 1; a box is 1 inside", ("0", "0", "1"))
     return fig, (f"Weighted pseudo masks and pseudo boxes of the training annotations, as many as {said(method)} had "
                  "for guidance; a finding without annotations has the centred square.")

@@ -24,11 +24,11 @@ def index(
     tests: Mapping[Test, str], parts: Mapping[Test, Sequence[Method]], tables: Sequence[Table], made: Made,
     dataset: str | None, sizes: Mapping[Test, int | None], lines: int,
 ) -> str:
-    """tests: test set → its name. tables: those of the first test set. sizes: pixels a side, where known."""
+    """tests: test set → its name. tables: of all of them. sizes: pixels a side, where known."""
     evaluations = [(tests[t], m, one) for t, methods in parts.items() for m in methods for one in m.seeds]
     text = ["# Comparison", "", *published_note(dataset, sizes), "", "## Tables", ""]
     text += [f"- Table {t.number}, {t.title}: [Markdown](tables/table{t.number}.md), [CSV](tables/table{t.number}.csv)"
-             for t in tables]
+             for t in {t.number: t for t in tables}.values()]
     text += ["", f"All pairs of methods: [comparisons.csv](comparisons.csv), {lines} lines. {GUIDE}", ""]
     text += ["## Figures", ""]
     for number, title, test, files, caption in made.figures:
@@ -51,6 +51,8 @@ def published_note(dataset: str | None, sizes: Mapping[Test, int | None]) -> lis
     if other:
         out += ["", f"The paper's images have {PAPER_SIZE} pixels a side, these {', '.join(map(str, other))}: the "
                     "published numbers are of another task."]
+    if None in sizes.values():
+        out += ["", f"A store could not be opened: that it is of {DATASETS[dataset]} is taken from --dataset."]
     return out
 
 

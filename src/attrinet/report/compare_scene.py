@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -22,21 +23,26 @@ class Scene:
     """Methods judged on the same images, and how to get at what they were judged with.
 
     load: evaluation → its model (findings, thresholds, device) and the explainer that was judged. masks: evaluation,
-    store, mode of guidance → (C, H, W), masks from the training annotations, by the run's settings.
+    store, mode of guidance → (C, H, W), masks from the training annotations, by the run's settings. dataset: the
+    paper's that the images are of, or None.
     """
 
     methods: Sequence[Method]
     store: Store
     load: Callable[[Judged], tuple]
     masks: Callable[[Judged, Store, str], np.ndarray]
+    dataset: str | None
 
     @property
     def findings(self) -> list[str]:
         return findings_of(self.methods)
 
-    @property
-    def main(self) -> str:
-        return MAIN if MAIN in self.findings else self.findings[0]
+    def common(self, methods: Sequence[Method]) -> list[str]:
+        """The findings that all of these know, the paper's example first. Raises AttrinetError where there is none."""
+        findings = [f for f in self.findings if all(f in m.first.findings for m in methods)]
+        if not findings:
+            raise AttrinetError("needs runs that share a finding")
+        return sorted(findings, key=lambda f: f != MAIN)
 
     def attrinets(self) -> list[Method]:
         return [m for m in self.methods if m.first.kind == "attrinet" and m.first.explainer == OWN]
@@ -49,8 +55,10 @@ class Scene:
                     return method
         raise AttrinetError(f"needs {need}")
 
-    def row(self, id: str) -> int:
-        return int(np.flatnonzero(self.store.ids == id)[0])
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Image id → its row in the store."""
+        return {id: row for row, id in enumerate(self.store.ids)}
 
     def image(self, row: int) -> np.ndarray:
         """(H, W) in [-1, 1]"""
@@ -91,7 +99,7 @@ class Scene:
         table = tables[0]
         wanted = table["label"].eq(int(present)).fillna(False).to_numpy(bool) & ~table.index.isin(list(besides))
         if annotated:
-            wanted &= np.array([self.known(self.row(id), finding) is not None for id in table.index])
+            wanted[wanted] = [self.known(self.rows[id], finding) is not None for id in table.index[wanted]]
         together = pd.concat([t["probability"] for t in tables], axis=1).loc[table.index].mean(axis=1)
         right = pd.concat([t["called"] == present for t in tables], axis=1).loc[table.index].all(axis=1).to_numpy(bool)
         pool = together[wanted & right] if (wanted & right).any() else together[wanted]

@@ -14,18 +14,19 @@ HEAD = ("test_set", "row", "measure", "finding", "seed", "value", "low", "high",
 OVER_PATIENTS, OVER_SEEDS = "95 % bootstrap interval over patients", "smallest and largest of the seeds"
 
 
-def write_csv(path: Path, parts: Sequence[tuple[str, Table]], dataset: str | None) -> None:
-    """One line a cell and seed, and one a cell for the mean over seeds. parts: (test set, its table)."""
+def write_csv(path: Path, parts: Sequence[tuple[str, Table]], cited: bool) -> None:
+    """One line a cell and seed, and one a cell for the mean over seeds. parts: (test set, its table). cited: whether
+    there are columns for published numbers."""
     with open(path, "w", newline="") as file:
         out = csv.writer(file, lineterminator="\n")
-        out.writerow(HEAD if dataset else HEAD[:-3])
+        out.writerow(HEAD if cited else HEAD[:-3])
         for test, table in parts:
             for row in table.rows:
                 for column, cell in zip(table.columns, row.cells, strict=True):
                     p = cell.published
-                    cited = ((p.value, p.half_width, p.source) if p else ("", "", "")) if dataset else ()
+                    theirs = ((p.value, p.half_width, p.source) if p else ("", "", "")) if cited else ()
                     for line in lines(cell):
-                        out.writerow((test, row.name, column.measure, column.finding, *line, *cited))
+                        out.writerow((test, row.name, column.measure, column.finding, *line, *theirs))
 
 
 def lines(cell: Cell) -> list[tuple]:
