@@ -21,6 +21,9 @@ from attrinet.report.compare_tables import Table, tables
 from attrinet.report.compare_write import markdown, write_csv
 from attrinet.report.published import ADAPTERS, DATASETS
 
+NEEDED = ("needs runs of these, evaluated on the same images; a post-hoc explanation by attrinet evaluate RUN --explainer "
+          "NAME, of a ResNet50's run")
+
 
 class Source(Protocol):
     """Where figures get models, stores and guidance masks from; each raises AttrinetError where it cannot."""
@@ -130,7 +133,7 @@ def tables_missing(found: Sequence[Table]) -> list[tuple[str, str]]:
         own = [t for t in found if t.number == number]
         rows = [name for name in own[0].missing if all(name in t.missing for t in own)]
         if rows:
-            out.append((f"Table {number}, rows {', '.join(rows)}", "needs runs of these, evaluated on the same images"))
+            out.append((f"Table {number}, rows {', '.join(rows)}", NEEDED))
     return out
 
 

@@ -23,6 +23,7 @@ ABLATION = {"cls": "classification loss", "cls-adv": "+ adversarial", "cls-adv-r
             "cls-adv-reg-ctr": "+ centre", "all": "+ guidance"}
 GUIDANCE = {"none": "without guidance", "box-only": "box only", "pseudo-box": "pseudo box",
             "pseudo-mask": "pseudo mask", "mixed": "mixed", "mixed-weighted": "mixed weighted mask"}
+VARIANTS = (4, 6)  # tables whose rows say how one model was trained
 AUC, CLASS, DISEASE, SCALED = "auc", "class_sensitivity", "disease_sensitivity", "disease_sensitivity_scaled"
 CLASS_INTERVAL = "class_sensitivity_interval"  # where an evaluation has one
 MEASURES = {AUC: "AUC", CLASS: "class sensitivity", DISEASE: "disease sensitivity",
@@ -137,7 +138,8 @@ def fill(
         own = [m for m in members if of[m] == row]
         cited = {c: published(str(number), dataset, row, c.measure, c.finding) for c in columns}
         for method in own:
-            rows.append(Row(method.name, method, tuple(cell(method, c, cited[c]) for c in columns)))
+            said = f"{name} ({method.name})" if number in VARIANTS else method.name
+            rows.append(Row(said, method, tuple(cell(method, c, cited[c]) for c in columns)))
         if not own and (row not in CITED or any(cited.values())):
             rows.append(Row(name, None, tuple(Cell({}, cited[c]) for c in columns)))
             missing += [name] if row not in CITED else []
