@@ -21,8 +21,8 @@ from attrinet.report.compare_tables import Table, tables
 from attrinet.report.compare_write import markdown, write_csv
 from attrinet.report.published import ADAPTERS, DATASETS
 
-NEEDED = ("needs runs of these, evaluated on the same images; a post-hoc explanation by attrinet evaluate RUN --explainer "
-          "NAME, of a ResNet50's run")
+NEEDED = ("needs runs of these, evaluated on the same images; post-hoc explanations by attrinet evaluate RUN "
+          "--explainer NAME, of a ResNet50's run")
 
 
 class Source(Protocol):
