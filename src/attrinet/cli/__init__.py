@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": "judge a trained model: AUC, thresholds, sensitivities, intervals",
     "train-autoencoder": "train what Gifsplanation sees images through",
     "explain": "predict images and draw the evidence",
+    "compare": "make the paper's tables and figures from evaluated runs",
     "global": "draw class centres and classifier weights",
     "report": "write the self-contained HTML report of a run",
     "import": "import a checkpoint folder of the authors' code",

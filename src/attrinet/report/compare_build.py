@@ -1,0 +1,160 @@
+"""The folder that `attrinet compare` writes: tables, figures, comparisons, index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
+from attrinet.report.compare_drawing import save
+from attrinet.report.compare_figures import FIGURES, ON_SHORTCUT
+from attrinet.report.compare_index import Made, index
+from attrinet.report.compare_pairs import write_comparisons
+from attrinet.report.compare_runs import Judged, Method, Test, methods_by_test
+from attrinet.report.compare_scene import Scene
+from attrinet.report.compare_tables import Table, tables
+from attrinet.report.compare_write import markdown, write_csv
+from attrinet.report.published import ADAPTERS, DATASETS
+
+NEEDED = ("needs runs of these, evaluated on the same images; post-hoc explanations by attrinet evaluate RUN "
+          "--explainer NAME, of a ResNet50's run")
+
+
+class Source(Protocol):
+    """Where figures get models, stores and guidance masks from; each raises AttrinetError where it cannot."""
+
+    def load(self, one: Judged) -> tuple: ...
+
+    def store(self, one: Judged) -> Store: ...
+
+    def masks(self, one: Judged, store: Store, mode: str) -> np.ndarray: ...
+
+
+def build_comparison(
+    out: Path, evaluations: Sequence[Judged], *, dataset: str | None, source: Source, progress: bool = False
+) -> Made:
+    """Write tables/, figures/, comparisons.csv and index.md of the evaluations to `out`; returns what index.md lists.
+
+    dataset: the paper's dataset that all of them are of, or None. Raises AttrinetError for a store that is of another
+    dataset, and for two runs of one method with the same seed.
+    """
+    parts = methods_by_test(evaluations)
+    names = test_names(parts)
+    made, stores = Made(), open_stores(parts, source)
+    check_dataset(dataset, stores)
+    cited = {test: None if planted(store) else dataset for test, store in stores.items()}
+    try:
+        for name in ("tables", "figures"):
+            (out / name).mkdir(parents=True, exist_ok=True)
+        written = write_tables(out / "tables", parts, names, cited)
+        lines = write_comparisons(out / "comparisons.csv", [(names[t], m) for t, m in parts.items()], progress)
+        made.missing += tables_missing(written)
+        make_figures(out / "figures", parts, names, stores, source, dataset, made)
+        sizes = {test: store.size if isinstance(store, Store) else None for test, store in stores.items()}
+        page = index(names, parts, written, made, dataset, sizes, lines)
+        (out / "index.md").write_text(page)
+    except OSError as error:
+        raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
+    return made
+
+
+def test_names(parts: Mapping[Test, Sequence[Method]]) -> dict[Test, str]:
+    """Test set → store's folder and split, and a number where two would be called the same."""
+    plain = {}
+    for test, methods in parts.items():
+        name = f"{Path(methods[0].first.metrics['store']).name} {test.split}"
+        plain[test] = " ".join([name, *test.where])
+    again = Counter(plain.values())
+    return {test: name if again[name] == 1 else f"{name} {test.checksum[:8]}" for test, name in plain.items()}
+
+
+def open_stores(parts: Mapping[Test, Sequence[Method]], source: Source) -> dict[Test, Store | AttrinetError]:
+    """Test set → its store, or why it could not be opened: tables need none."""
+    out: dict[Test, Store | AttrinetError] = {}
+    for test, methods in parts.items():
+        for one in (one for m in methods for one in m.seeds):
+            try:
+                out[test] = source.store(one)
+                break
+            except AttrinetError as error:
+                out[test] = error
+    return out
+
+
+def check_dataset(dataset: str | None, stores: Mapping[Test, Store | AttrinetError]) -> None:
+    """Published numbers beside phantoms, or another dataset's, would compare what cannot be compared."""
+    for store in stores.values():
+        adapter = origin(store)
+        if dataset and adapter not in (None, ADAPTERS[dataset], "table"):
+            raise AttrinetError(f"{store.path}: holds images of {adapter!r}, not of {DATASETS[dataset]}; leave out "
+                                "--dataset, or compare the runs on it by themselves")
+
+
+def planted(store: Store | AttrinetError) -> bool:
+    """Whether a tag was drawn into its images: the paper has a figure of such models and no table."""
+    return isinstance(store, Store) and store.meta["adapter"] == "shortcut"
+
+
+def origin(store: Store | AttrinetError) -> str | None:
+    """The adapter that read the images, also where a tag was drawn into them later; None where it is not known."""
+    if not planted(store):
+        return store.meta["adapter"] if isinstance(store, Store) else None
+    try:
+        return Store.open(store.meta["options"]["store"]).meta["adapter"]
+    except AttrinetError:
+        return None
+
+
+def write_tables(
+    folder: Path, parts: Mapping[Test, Sequence[Method]], names: Mapping[Test, str], cited: Mapping[Test, str | None]
+) -> list[Table]:
+    """tableN.csv and tableN.md, a section a test set; returns the tables of all test sets. cited: the dataset whose
+    published numbers stand beside those of a test set."""
+    found = [(test, table) for test, methods in parts.items() for table in tables(methods, cited[test])]
+    for number in sorted({table.number for _, table in found}):
+        own = [(test, table) for test, table in found if table.number == number]
+        write_csv(folder / f"table{number}.csv", [(names[test], table) for test, table in own], any(cited.values()))
+        text = [f"# Table {number}. {own[0][1].title}", ""]
+        for test, table in own:
+            text += [f"## {names[test]}", "", markdown(table, cited[test]), ""]
+        (folder / f"table{number}.md").write_text("\n".join(text))
+    return [table for _, table in found]
+
+
+def tables_missing(found: Sequence[Table]) -> list[tuple[str, str]]:
+    """Rows of the paper's tables that no test set has a run for."""
+    out = []
+    for number in sorted({t.number for t in found}):
+        own = [t for t in found if t.number == number]
+        rows = [name for name in own[0].missing if all(name in t.missing for t in own)]
+        if rows:
+            out.append((f"Table {number}, rows {', '.join(rows)}", NEEDED))
+    return out
+
+
+def make_figures(folder: Path, parts, names, stores, source: Source, dataset: str | None, made: Made) -> None:
+    """Every figure of every test set that can make it; the reasons where none can."""
+    for number, (title, figure) in FIGURES.items():
+        done, reasons = [], {}
+        for test, methods in parts.items():
+            store = stores[test]
+            try:
+                if isinstance(store, AttrinetError):
+                    raise store
+                if planted(store) and number not in ON_SHORTCUT:
+                    continue
+                scene = Scene(methods, store, source.load, source.masks, dataset if origin(store) else None)
+                done.append((names[test], *figure(scene)))
+            except AttrinetError as error:
+                reasons.setdefault(str(error), names[test])
+        for name, fig, caption in done:
+            stem = f"figure{number}" + (f"-{name.replace(' ', '-')}" if len(done) > 1 else "")
+            made.figures.append((number, title, name, save(fig, folder, stem), caption))
+        if not done:
+            why = "; ".join(reasons) or "needs runs on a store without a planted tag"
+            made.missing.append((f"Figure {number}, {title}", why))

@@ -1,0 +1,167 @@
+"""Tables 2 to 8 of the paper, filled from evaluations: rows and columns are the paper's; what was not judged is –."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from attrinet.report.compare_runs import OWN, Judged, Method, findings_of, models
+from attrinet.report.published import Published, published
+
+MODELS = {
+    "resnet50": "ResNet50", "bcos": "B-cos ResNet50", "bcos-guided": "B-cos ResNet50 (guided)",
+    "attrinet": "Attri-Net", "attrinet-mixed": "Attri-Net (pseudo guidance)",
+    "attrinet-full": "Attri-Net (full guidance)",
+}
+CITED = {"stanford": "Stanford baseline (Irvin et al., 2019)", "deepauc": "DeepAUC (Yuan et al., 2021)",
+         "lse": "LSE (Ye et al., 2020)", "chestnet": "ChestNet (Ye et al., 2020)"}
+EXPLANATIONS = {
+    "guided_backprop": "Guided Backprop", "gradcam": "Grad-CAM", "lime": "LIME", "shap": "SHAP",
+    "gifsplanation": "Gifsplanation", **{key: name for key, name in MODELS.items() if key != "resnet50"},
+}
+ABLATION = {"cls": "classification loss", "cls-adv": "+ adversarial", "cls-adv-reg": "+ L1",
+            "cls-adv-reg-ctr": "+ centre", "all": "+ guidance"}
+GUIDANCE = {"none": "without guidance", "box-only": "box only", "pseudo-box": "pseudo box",
+            "pseudo-mask": "pseudo mask", "mixed": "mixed", "mixed-weighted": "mixed weighted mask"}
+VARIANTS = (4, 6)  # tables whose rows say how one model was trained
+AUC, CLASS, DISEASE, SCALED = "auc", "class_sensitivity", "disease_sensitivity", "disease_sensitivity_scaled"
+CLASS_INTERVAL = "class_sensitivity_interval"  # where an evaluation has one
+MEASURES = {AUC: "AUC", CLASS: "class sensitivity", DISEASE: "disease sensitivity",
+            SCALED: "disease sensitivity, maps min–max scaled as in the authors' code"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """value of one run with its 95 % interval over patients, None where an evaluation has none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """readings: seed → reading, empty where nothing was judged. published: what the paper says, or None."""
+
+    readings: dict[int, Reading]
+    published: Published | None = None
+
+    @property
+    def mean(self) -> float:
+        return sum(r.value for r in self.readings.values()) / len(self.readings)
+
+
+@dataclass(frozen=True)
+class Column:
+    measure: str
+    finding: str  # or "mean": of all findings
+    title: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """method: None where the runs given have none for this row of the paper."""
+
+    name: str
+    method: Method | None
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    number: int
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...]  # the paper's rows that no method is for
+    notes: tuple[str, ...]
+
+
+def reading(metrics: dict, measure: str, finding: str) -> Reading | None:
+    """A figure of metrics.json; None where it is missing or null."""
+    if measure in (DISEASE, SCALED):
+        located = metrics.get(DISEASE, {}).get("all", {}).get(finding, {})
+        value = located.get("inside" if measure == DISEASE else "inside_published")
+    elif measure == CLASS and finding in metrics.get(CLASS_INTERVAL, {}):
+        value = metrics[CLASS_INTERVAL][finding]
+    else:
+        value = metrics.get(measure, {}).get(finding)
+    if isinstance(value, dict) and "mean" in value:
+        value = value["mean"]
+    if isinstance(value, dict):
+        return None if value["value"] is None else Reading(value["value"], value["low"], value["high"])
+    return None if value is None else Reading(value)
+
+
+def tables(methods: Sequence[Method], dataset: str | None) -> list[Table]:
+    """Tables 2 to 8 of methods judged on the same images. dataset: whose published numbers stand beside ours."""
+    whole = [m for m in methods if not m.first.ablated]
+    predicted, explained = models(whole), [m for m in whole if m.first.explained]
+    attri = [m for m in models(methods) if m.first.kind == "attrinet" and m.first.explainer == OWN]
+    findings = findings_of(methods)
+    mean = {measure: Column(measure, "mean", title) for measure, title in MEASURES.items()}
+    three = (mean[AUC], mean[CLASS], mean[DISEASE])
+    each = {m: tuple(Column(m, f, f) for f in findings) for m in (AUC, CLASS, DISEASE)}
+
+    def make(number, title, columns, members, paper, key, extra=True):
+        return fill(number, title, columns, members, paper, key, dataset, extra)
+
+    return [
+        make(2, "Classification: mean AUC", (mean[AUC],), predicted, CITED | MODELS, lambda e: e.model_row),
+        make(3, "Class sensitivity and disease sensitivity", (mean[CLASS], mean[DISEASE], mean[SCALED]), explained,
+             EXPLANATIONS, lambda e: e.row),
+        make(4, "Ablation of the losses", three, [m for m in attri if in_ablation(m.first)], ABLATION,
+             lambda e: e.loss_set or "", False),
+        make(5, "Classification: AUC of every finding", (*each[AUC], mean[AUC]), predicted, MODELS,
+             lambda e: e.model_row),
+        make(6, "Kinds of guidance", (*three, *each[DISEASE]), [m for m in attri if not m.first.ablated], GUIDANCE,
+             lambda e: e.mode),
+        make(7, "Class sensitivity of every finding", each[CLASS], explained, EXPLANATIONS, lambda e: e.row),
+        make(8, "Disease sensitivity of every finding", each[DISEASE], explained, EXPLANATIONS, lambda e: e.row),
+    ]
+
+
+def in_ablation(one: Judged) -> bool:
+    """Whether Table 4 has a row for it: of the guided ones, the paper's is guided by mode mixed."""
+    return one.loss_set is not None and one.mode in ("none", "mixed")
+
+
+def fill(
+    number: int, title: str, columns: Sequence[Column], members: Sequence[Method], paper: dict[str, str],
+    key: Callable[[Judged], str], dataset: str | None, extra: bool,
+) -> Table:
+    """paper: its rows, key → name. key: the row an evaluation belongs to. extra: methods the paper has no row for
+    come below; else they are left out."""
+    of = {m: key(m.first) for m in members}
+    rows, missing = [], []
+    for row, name in paper.items():
+        own = [m for m in members if of[m] == row]
+        cited = {c: published(str(number), dataset, row, c.measure, c.finding) for c in columns}
+        for method in own:
+            said = f"{name} ({method.name})" if number in VARIANTS else method.name
+            rows.append(Row(said, method, tuple(cell(method, c, cited[c]) for c in columns)))
+        if not own and (row not in CITED or any(cited.values())):
+            rows.append(Row(name, None, tuple(Cell({}, cited[c]) for c in columns)))
+            missing += [name] if row not in CITED else []
+    if extra:
+        rows += [Row(m.name, m, tuple(cell(m, c, None) for c in columns)) for m in members if of[m] not in paper]
+    notes = [f"No run given for: {', '.join(missing)}."] if missing else []
+    if any(c.measure == DISEASE for c in columns):
+        notes += blank_notes(rows)
+    return Table(number, title, tuple(columns), tuple(rows), tuple(missing), tuple(notes))
+
+
+def cell(method: Method, column: Column, cited: Published | None) -> Cell:
+    found = {one.seed: reading(one.metrics, column.measure, column.finding) for one in method.seeds}
+    return Cell({seed: r for seed, r in found.items() if r is not None}, cited)
+
+
+def blank_notes(rows: Sequence[Row]) -> list[str]:
+    """Maps without positive evidence have no score; whoever reads a mean must know how many it leaves out."""
+    notes = []
+    for row in rows:
+        sections = [one.metrics.get(DISEASE, {}) for one in row.method.seeds] if row.method else []
+        blank, annotated = (sum(s.get(key) or 0 for s in sections) for key in ("blank", "annotated"))
+        if blank:
+            notes.append(f"{row.name}: {blank} of {annotated} maps have no positive evidence and no score.")
+    return notes

@@ -1,0 +1,80 @@
+"""Figures show the image the rule names, what is wrong in red, and come out the same twice."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.patches import Rectangle
+
+from attrinet.report.compare_drawing import WRONG, Tile, draw, save
+from attrinet.report.compare_runs import methods_by_test
+from attrinet.report.compare_scene import Scene
+from comparing import judged
+
+
+class Annotated:
+    """A store of which some images have a known lesion."""
+
+    ids, findings = np.array(["i0", "i1", "i2", "i3"], dtype=object), ("Cardiomegaly", "Edema")
+
+    def __init__(self, *rows):
+        self.rows = rows
+
+    def mask(self, row, finding):
+        return np.ones((4, 4), bool) if row in self.rows else None
+
+
+def scene(*tables, store=None):
+    evaluations = []
+    for k, (labels, probabilities) in enumerate(tables):
+        one = judged(schedule__steps=k + 1)
+        one.__dict__["predictions"] = pd.DataFrame({
+            "id": [f"i{n}" for n in range(len(labels))], "patient": "p", "finding": "Edema",
+            "label": pd.array(labels, dtype="Int8"), "probability": probabilities,
+            "called": [p >= 0.5 for p in probabilities]})
+        evaluations.append(one)
+    (methods,) = methods_by_test(evaluations).values()
+    return Scene(methods, store, None, None, None), methods
+
+
+def test_the_image_all_models_are_surest_and_right_of_is_shown():
+    labels = [1, 1, 1, 0]
+    # i0 is called by one model alone; of i1 and i2 the second has the higher mean
+    chosen, methods = scene((labels, [0.99, 0.6, 0.7, 0.9]), (labels, [0.45, 0.6, 0.7, 0.1]))
+    assert chosen.choose(methods, "Edema") == "i2"
+    assert chosen.choose(methods, "Edema", besides=["i2"]) == "i1"
+    assert chosen.choose(methods, "Edema", besides=["i1", "i2"]) == "i0"
+    assert chosen.choose(methods, "Edema", False) == "i3"
+
+
+def test_unknown_labels_and_images_without_a_lesion_are_not_chosen():
+    chosen, methods = scene(([None, 1, 1, None], [0.9, 0.8, 0.7, 0.1]), store=Annotated(0, 2))
+    assert chosen.choose(methods, "Edema") == "i1"
+    assert chosen.choose(methods, "Edema", annotated=True) == "i2"
+    assert chosen.choose(methods, "Edema", False) is None
+
+
+def test_a_wrong_call_is_said_and_an_unknown_label_never_is():
+    chosen, (method,) = scene(([1, 0, None], [0.2, 0.3, 0.9]))
+    assert [chosen.verdict(method, f"i{k}", "Edema")[2] for k in range(3)] == [True, False, False]
+
+
+def test_frames_boxes_and_outlines_are_drawn_where_a_tile_says_so():
+    mask = np.zeros((8, 8), bool)
+    mask[2:4, 3:6] = True
+    fig = draw([[Tile(np.zeros((8, 8)), frame=WRONG, box=mask, text="0.7"), Tile(np.ones((8, 8)), half=2.0), None]],
+               ["row"], ["a", "b", "c"], "scale", ("−2", "0", "+2"), -1.0)
+    first, second, third, bar = fig.axes
+    assert first.spines["left"].get_visible() and not second.spines["left"].get_visible()
+    (box,) = [p for p in first.patches if isinstance(p, Rectangle)]
+    assert box.get_bbox().bounds == pytest.approx((2, 1, 4, 3))
+    assert second.images[0].get_clim() == (-2, 2) and not third.images
+    assert bar.get_xlim() == (-1, 1) and [t.get_text() for t in bar.get_xticklabels()] == ["−2", "0", "+2"]
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    image = np.random.default_rng(0).random((8, 8)) * 2 - 1
+    for name in ("a", "b"):
+        fig = draw([[Tile(image, outline=image > 0.5)]], ["row"], ["title"], "scale")
+        assert save(fig, tmp_path, name) == [f"{name}.svg", f"{name}.pdf"]
+    for suffix in ("svg", "pdf"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()

@@ -1,0 +1,110 @@
+"""Tables hold what was judged where the paper has it, seeds together, and published numbers only where they belong."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from attrinet.errors import AttrinetError
+from attrinet.report.compare_runs import methods_by_test
+from attrinet.report.compare_tables import tables
+from attrinet.report.compare_write import markdown, write_csv
+from comparing import interval, judged
+
+
+def together(*evaluations):
+    (methods,) = methods_by_test(evaluations).values()
+    return methods
+
+
+def table(number, *evaluations, dataset=None):
+    return next(t for t in tables(together(*evaluations), dataset) if t.number == number)
+
+
+def line_of(text, name):
+    (found,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in found.strip("|").split("|")][1:]
+
+
+def test_runs_that_differ_only_in_seed_and_store_path_are_one_method_with_mean_smallest_and_largest(tmp_path):
+    runs = [judged(0.80, seed=2, data__store="a"), judged(0.84, seed=0, data__store="b"), judged(0.85, seed=1)]
+    (method,) = together(*runs)
+    assert [one.seed for one in method.seeds] == [0, 1, 2]
+    auc = table(2, *runs)
+    assert line_of(markdown(auc, None), "Attri-Net") == ["0.830 (0.800 … 0.850, 3 seeds)"]
+    write_csv(tmp_path / "t.csv", [("s test", auc)], False)
+    rows = [r for r in csv.DictReader((tmp_path / "t.csv").open()) if r["row"] == "Attri-Net"]
+    assert [(r["seed"], r["value"], r["low"], r["high"]) for r in rows] == [
+        ("0", "0.84", "0.83", "0.85"), ("1", "0.85", "0.84", "0.86"), ("2", "0.8", "0.79", "0.81"),
+        ("mean", "0.83", "0.8", "0.85")]
+    assert "patients" in rows[0]["low_high_are"] and "seeds" in rows[3]["low_high_are"]
+
+
+def test_a_seed_given_twice_is_refused_because_it_would_pass_for_two():
+    with pytest.raises(AttrinetError, match="has the settings and the seed 0 of runs/"):
+        together(judged(), judged())
+
+
+def test_other_settings_make_another_method_and_its_name_says_which():
+    names = [m.name for m in together(judged(), judged(schedule__steps=7), judged(guidance__mode="mixed"))]
+    assert names == ["Attri-Net (schedule.steps=100000)", "Attri-Net (schedule.steps=7)", "Attri-Net, guidance mixed"]
+
+
+def test_evaluations_of_other_images_are_never_in_one_table():
+    assert len(methods_by_test([judged(), judged(seed=1, checksum="other")])) == 2
+    assert len(methods_by_test([judged(), judged(seed=1, metrics={"where": ["Sex=F"]})])) == 2
+
+
+def test_published_numbers_stand_only_beside_runs_of_the_named_dataset():
+    text = markdown(table(2, judged()), None)
+    assert "published" not in text and "0.873" not in text and "DeepAUC" not in text
+    text = markdown(table(2, judged(), dataset="chexpert"), "chexpert")
+    assert line_of(text, "Attri-Net") == ["0.800 [0.790, 0.810]", "0.873"]
+    assert line_of(text, "DeepAUC (Yuan et al., 2021)") == ["–", "0.930"] and "LSE" not in text
+    text = markdown(table(8, judged(), dataset="chexpert"), "chexpert")
+    assert line_of(text, "Attri-Net")[1] == "0.223 ± 0.248" and "not an interval of the mean" in text
+
+
+def test_guided_and_ablated_models_stand_in_the_paper_s_rows():
+    none, off = {"losses__center": 0.0}, {"losses__l1": 0.0, "losses__center": 0.0}
+    runs = [judged(0.71, **off), judged(0.72, **none), judged(0.73), judged(0.74, guidance__mode="mixed"),
+            judged(0.75, guidance__mode="full"), judged(0.76, guidance__mode="mixed", losses__guidance=0.0)]
+    ablation = [row.cells[0].mean if row.method else None for row in table(4, *runs).rows]
+    assert ablation == pytest.approx([None, 0.71, 0.72, 0.73, 0.76, 0.74], nan_ok=True)
+    guidance = table(6, *runs, dataset="chestxray8")
+    values = {row.method.first.mode: row.cells[0] for row in guidance.rows if row.method}
+    assert values["mixed"].published.value == "0.774" and values["full"].published is None
+    shown = [row.method.name for row in table(2, *runs).rows if row.method]
+    assert not any("without" in name for name in shown) and len(shown) == 4
+
+
+def test_post_hoc_rows_are_the_resnet_s_and_its_own_evaluation_gives_the_auc():
+    kind = {"model__kind": "resnet50", "run": Path("runs/resnet")}
+    runs = [judged(0.81, explainer="gradcam", **kind), judged(0.82, **kind),
+            judged(0.83, explainer="gradcam", model__kind="bcos_resnet50")]
+    auc = {row.name: row.cells[0].mean for row in table(2, *runs).rows if row.method}
+    assert auc["ResNet50"] == 0.82 and len(auc) == 2
+    explained = table(3, *runs, dataset="vindr").rows
+    (cell,) = [row.cells[0] for row in explained if row.method and row.method.first is runs[0]]
+    assert cell.published.value == "0.176"
+    (cell,) = [row.cells[0] for row in explained if row.method and row.method.first is runs[2]]
+    assert cell.published is None
+
+
+def test_what_was_not_judged_is_a_dash_and_a_note():
+    old = judged(metrics={"disease_sensitivity": {}})
+    disease = table(8, old)
+    assert line_of(markdown(disease, None), "Attri-Net") == ["–", "–"]
+    assert line_of(markdown(disease, None), "SHAP") == ["–", "–"]
+    assert any("No run given for: Guided Backprop, Grad-CAM" in note for note in disease.notes)
+
+
+def test_an_evaluation_s_own_interval_of_class_sensitivity_is_used_where_there_is_one():
+    one = judged(metrics={"class_sensitivity_interval": {"mean": interval(0.6, 0.1), "Edema": interval(0.7)}})
+    assert line_of(markdown(table(3, one), None), "Attri-Net")[0] == "0.600 [0.500, 0.700]"
+    assert line_of(markdown(table(7, one), None), "Attri-Net") == ["0.600", "0.700 [0.690, 0.710]"]
+
+
+def test_maps_without_evidence_are_counted_under_the_table():
+    one = judged(metrics={"disease_sensitivity": {"annotated": 8, "blank": 3, "all": {}}})
+    assert any("3 of 8 maps have no positive evidence" in note for note in table(3, one).notes)
