@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -128,6 +129,8 @@ AT_LEAST_ONE = (
     "run.log_every", "run.sample_every", "run.eval_batch_size", "model.width",
     "baseline.epochs",
 )
+AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.annotated_rate": 1,
+           "guidance.center_square": 1}
 # options that say nothing about the other kind of model
 ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every")
 BASELINE_ONLY = ("baseline.", "model.depth")
@@ -181,8 +184,12 @@ def check_config(config: Config) -> None:
         if values[key] < 1:
             raise AttrinetError(f"{key}={values[key]}: must be 1 or more")
     for key, value in values.items():
-        if isinstance(value, (int, float)) and value < 0:
-            raise AttrinetError(f"{key}={value}: must not be negative")
+        if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+            raise AttrinetError(f"{key}={value}: must be a number that is not negative")
+        if key in AT_MOST and value > AT_MOST[key]:
+            raise AttrinetError(f"{key}={value}: must be at most {AT_MOST[key]}")
+    if not config.guidance.center_square:
+        raise AttrinetError("guidance.center_square=0: a square without room guides nowhere; the default is 0.9375")
     for name, count in values["guidance.counts"].items():
         if count < 0:
             raise AttrinetError(f"guidance.counts: {name}={count} must not be negative")
