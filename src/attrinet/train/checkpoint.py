@@ -56,17 +56,18 @@ def save_checkpoint(folder: Path, state: TrainState) -> Path:
     """Write checkpoints/step-XXXXXXXX.safetensors and drop all but the newest two."""
     path = folder / f"step-{state.step:08d}.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
-    metadata = {"progress": json.dumps(state.progress())}
-    metadata["digest"] = digest(tensors, metadata["progress"])
-    write_atomically(path, lambda p: save_file(tensors, p, metadata))
+    progress = state.progress()
+    # one entry: safetensors writes several in an order of its own, and equal runs should leave equal files
+    text = json.dumps(progress | {"digest": digest(tensors, progress)})
+    write_atomically(path, lambda p: save_file(tensors, p, {"progress": text}))
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink()
     return path
 
 
-def digest(tensors: dict[str, Tensor], progress: str) -> str:
+def digest(tensors: dict[str, Tensor], progress: dict) -> str:
     """BLAKE2b of all that a checkpoint holds: safetensors itself would not notice a flipped bit in a weight."""
-    out = hashlib.blake2b(progress.encode(), digest_size=16)
+    out = hashlib.blake2b(json.dumps(progress).encode(), digest_size=16)
     for name in sorted(tensors):
         out.update(name.encode())
         out.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
@@ -83,12 +84,12 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-        # a checkpoint of an earlier version has no digest
-        if metadata.get("digest", "") not in ("", digest(tensors, metadata["progress"])):
+            progress = json.loads((file.metadata() or {})["progress"])
+        written = progress.pop("digest", None)  # a checkpoint of an earlier version has none
+        if written not in (None, digest(tensors, progress)):
             raise ValueError("its bytes are not those that were written")
-        state.restore(tensors, json.loads(metadata["progress"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        state.restore(tensors, progress)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise AttrinetError(
             f"{path}: not a usable checkpoint of this configuration ({' '.join(str(error).split())[:200]}); "
             "delete it to resume from the one before"

@@ -147,7 +147,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
             raise AttrinetError(f"{path}: no such configuration file")
         try:
             loaded = OmegaConf.load(path)
-        except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        except (yaml.YAMLError, OSError, ValueError, RecursionError, OmegaConfBaseException) as error:
             raise AttrinetError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
         if not OmegaConf.is_dict(loaded):
             raise AttrinetError(f"{path}: want sections such as data:, model:, losses:, with key: value below")
@@ -162,7 +162,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         except ConfigKeyError as error:
             key = str(error.full_key)
             raise AttrinetError(f"{source}: unknown option {key!r}; {_nearest(key)}") from error
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
             raise AttrinetError(f"{source}: {str(error).splitlines()[0]}") from error
     config: Config = OmegaConf.to_object(merged)
     check_config(config)
