@@ -56,9 +56,9 @@ def main(root: Path) -> dict:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
     size = next((root / "run/checkpoints").iterdir()).stat().st_size
+    run = disk / "run"
     for name, room in (("first checkpoint", size // 2), ("third checkpoint", 3 * size)):
         mount(f"-t tmpfs -o size={room} none", disk)
-        run = disk / "run"
         out[f"train, full at the {name}"] = said(lambda: train(config, run, progress=False))
         mount("-o remount,size=100M", disk)
         out[f"train, room again after the {name}"] = said(lambda: train(config, run, resume=True, progress=False))

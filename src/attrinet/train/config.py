@@ -163,10 +163,22 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
             key = str(error.full_key)
             raise AttrinetError(f"{source}: unknown option {key!r}; {_nearest(key)}") from error
         except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-            raise AttrinetError(f"{source}: {str(error).splitlines()[0]}") from error
-    config: Config = OmegaConf.to_object(merged)
+            raise AttrinetError(f"{source}: {said(error)}") from error
+    for source in (path, *overrides):
+        text = str(source) if source is not path else Path(path).read_text() if path is not None else ""
+        if "${" in text:  # a configuration from somebody else must not read the environment
+            raise AttrinetError(f"{source}: '${{…}}' is not filled in here; write the value itself")
+    try:
+        config: Config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise AttrinetError(f"{path or ', '.join(overrides)}: {said(error)}") from error
     check_config(config)
     return config
+
+
+def said(error: Exception) -> str:
+    """The first line of a message; the error's name where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def dump_config(config: Config) -> str:
