@@ -26,7 +26,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-from attrinet.cli import cli
+from attrinet.cli import VERBS, cli
 from attrinet.data import annotations as notes
 from attrinet.data.images import image_size, read_image
 from attrinet.data.phantom import phantom_source
@@ -310,6 +310,8 @@ def attack_config(folder: Path, seeds: list[str], random: Random) -> bool:
 
 
 def command_lines(folder: Path) -> dict[str, list]:
+    for verb in VERBS:  # a first import may take seconds, which are not an input's
+        cli.get_command(None, verb)
     small_store(folder)
     small_model(folder)
     tables(folder)
