@@ -141,6 +141,7 @@ def main() -> int:
             started = time.monotonic()
             numbers = range(options.first, options.first + options.inputs)
             results.append(attack(name, numbers, options.seed, Path(folder) / "state.json"))
+            results[-1]["commit"] = provenance()["commit"]  # results of several calls may stand in one file
             print(f"{name}: {results[-1]['inputs']} inputs in {time.monotonic() - started:.0f} s, "
                   f"{results[-1]['taken']} taken, slowest {results[-1]['slowest_s']} s, "
                   f"memory {results[-1]['memory_mib']} MiB, {len(results[-1]['failures'])} failures", flush=True)
