@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv and installs attrinet into it with the pinned versions it was tested with.
+# Makes .venv and installs attrinet into it with the pinned versions it was tested with; on Python 3.11 every file but
+# PyTorch's is checked against the hashes of requirements/locked*.txt (scripts/lock.sh).
 # usage: scripts/setup.sh [EXTRA]   (EXTRA: dev for the test suite)
 # PyTorch: uv picks the CPU build where there is no GPU and the CUDA build where there is one; where uv cannot reach
 # PyTorch's own wheels, pip takes the build that this machine's pip is set up for.
@@ -7,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 extra=${1:-}
 stamp=.venv/.installed-${extra:-base}
-if [ -e "$stamp" ] && [ ! pyproject.toml -nt "$stamp" ] && [ ! requirements/constraints.txt -nt "$stamp" ]; then exit 0; fi
+if [ -e "$stamp" ] && [ ! pyproject.toml -nt "$stamp" ] && [ ! requirements/constraints.txt -nt "$stamp" ] && [ ! "requirements/locked${extra:+-$extra}.txt" -nt "$stamp" ]; then exit 0; fi
 
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "attrinet needs Python 3.10 or newer; set PYTHON=…" >&2; exit 2; }
@@ -22,5 +23,10 @@ if ! .venv/bin/python -c "import torch, sys; sys.exit('$torch'.split('==')[1] !=
     || pip install "$torch"
 fi
 echo "attrinet: installing the package${extra:+ with [$extra]}"
-pip install -c requirements/constraints.txt -e ".${extra:+[$extra]}"
+isolation=
+if .venv/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) or sys.platform != "linux")'; then
+  pip install --no-deps --require-hashes -r "requirements/locked${extra:+-$extra}.txt"
+  isolation=--no-build-isolation  # what builds it is locked too
+fi
+pip install $isolation -c requirements/constraints.txt -e ".${extra:+[$extra]}"
 touch "$stamp"

@@ -1,7 +1,8 @@
 """The losses of the paper (§3.2 to §3.5) as plain functions of tensors.
 
 Maps, images and counterfactuals are (B, 1, H, W); scores and logits (B,). Every loss is a scalar, a mean over images
-unless it says otherwise. Weights (λ, α) are the caller's, but for α₀ and α₁ of eq. 3.
+unless it says otherwise. Weights (λ, α) are the caller's, but for α₀ and α₁ of eq. 3. Half-precision input is summed
+in float32: a loss in bf16 would keep two or three digits.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def _precise(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def critic_loss(score_negative: Tensor, score_counterfactual: Tensor) -> Tensor:
     """Wasserstein critic loss (eq. 1): −E[D(x), negatives] + E[D(x + M(x)), positives]."""
-    return score_counterfactual.mean() - score_negative.mean()
+    return _precise(score_counterfactual).mean() - _precise(score_negative).mean()
 
 
 def gradient_penalty(
@@ -28,12 +33,12 @@ def gradient_penalty(
     alpha = alpha.view(-1, 1, 1, 1)
     between = (alpha * images + (1 - alpha) * counterfactuals).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return (_precise(gradient).flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def adversarial_loss(score_counterfactual: Tensor) -> Tensor:
     """What the generator gains from fooling the critic (eq. 2): −E[D(x + M(x))] over positives."""
-    return -score_counterfactual.mean()
+    return -_precise(score_counterfactual).mean()
 
 
 def l1_loss(
@@ -48,12 +53,13 @@ def l1_loss(
 
 
 def _l1(maps: Tensor, norm: str) -> Tensor:
+    maps = _precise(maps)
     return maps.abs().mean() if norm == "mean" else maps.abs().flatten(1).sum(1).mean()
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross entropy of finding c over the negative and positive batch together (§3.3)."""
-    return F.binary_cross_entropy_with_logits(logits, labels)
+    return F.binary_cross_entropy_with_logits(_precise(logits), labels)
 
 
 def center_loss(map_negative: Tensor, map_positive: Tensor, centers: Tensor) -> Tensor:
@@ -67,7 +73,7 @@ def center_loss(map_negative: Tensor, map_positive: Tensor, centers: Tensor) -> 
 
 
 def _squared_distance(maps: Tensor, center: Tensor) -> Tensor:
-    return (maps[:, 0] - center).square().flatten(1).sum(1).mean()
+    return (_precise(maps)[:, 0] - center).square().flatten(1).sum(1).mean()
 
 
 def guidance_loss(maps: Tensor, masks: Tensor, reduction: str = "mean") -> Tensor:
@@ -76,7 +82,7 @@ def guidance_loss(maps: Tensor, masks: Tensor, reduction: str = "mean") -> Tenso
     masks: (B, H, W) in [0, 1]. A zero map has no energy anywhere: it costs 1, with gradient zero. reduction "mean"
     is the expectation of the text, "sum" what the authors' code does over the batch, "none" gives (B,).
     """
-    energy = maps[:, 0].abs().flatten(1)
+    energy = _precise(maps)[:, 0].abs().flatten(1)
     inside = (energy * masks.flatten(1)).sum(1)
     total = energy.sum(1)
     loss = 1 - inside / total.clamp(min=torch.finfo(total.dtype).tiny)

@@ -73,7 +73,8 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
         save_samples(job.out / "samples" / f"step-{state.step:08d}.png", images, model.explain(images).contributions)
 
     return run_steps(
-        job, state, step, total=epochs.steps(config.baseline.epochs), validates=epochs.ends_one,
+        job, state, step, batch=lambda loss, back: epochs.batch(state.step - back),
+        total=epochs.steps(config.baseline.epochs), validates=epochs.ends_one,
         sample=sample if config.model.kind == "bcos_resnet50" else None, begun=begun,
         resume=resume, progress=progress,
     )
@@ -104,7 +105,7 @@ def losses_of(
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy summed over images and findings (B, C); an unknown label (NaN) counts for nothing."""
     labels = labels.to(logits.device)
-    each = F.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
+    each = F.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(), reduction="none")
     return each[~labels.isnan()].sum()
 
 

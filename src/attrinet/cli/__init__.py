@@ -27,6 +27,14 @@ VERBS = {
 class Verbs(click.Group):
     """Finds `attrinet.cli.VERB` when VERB is called."""
 
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except OSError as error:  # a path no verb looked at more closely: too long, not permitted, gone meanwhile
+            if error.filename is None:
+                raise
+            raise AttrinetError(f"{error.filename}: {error.strerror}") from error
+
     def list_commands(self, ctx):
         return list(VERBS)
 

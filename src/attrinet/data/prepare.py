@@ -70,7 +70,10 @@ def prepare(
         else:
             images, done = begin(partial, recipe, len(source.manifest))
             if len(images) == len(done):  # else the gaps were closed already
-                read_all(source, partial, images, done, keep_aspect, intensity, workers, progress)
+                try:
+                    read_all(source, partial, images, done, keep_aspect, intensity, workers, progress)
+                except OSError as error:  # of the source's files none comes out of it
+                    raise cannot_write(partial, error) from error
             finish(source, partial, images, done, recipe)
         for name in (*WORKING_FILES, ".lock"):
             (partial / name).unlink(missing_ok=True)
@@ -118,8 +121,19 @@ def begin(partial: Path, recipe: dict, count: int) -> tuple[np.ndarray, np.ndarr
     """The images and the state of every row, on disk: made new, or as an earlier call left them."""
     recipe_file = partial / "recipe.json"
     if recipe_file.exists():
-        check_recipe(partial, json.loads(recipe_file.read_text()), recipe)
-        return np.load(partial / "images.npy", mmap_mode="r+"), np.load(partial / "done.npy", mmap_mode="r+")
+        try:
+            check_recipe(partial, json.loads(recipe_file.read_text()), recipe)
+            for name in ("images.npy", "done.npy"):
+                np.load(partial / name, mmap_mode="r")  # for writing, a file cut short would be filled up with zeros
+            images, done = (np.load(partial / name, mmap_mode="r+") for name in ("images.npy", "done.npy"))
+        except (OSError, ValueError, AttributeError) as error:
+            raise AttrinetError(f"{partial}: what an earlier call left there is damaged ({error}); delete this folder "
+                                "and run the same command again") from error
+        if done.shape != (count,) or images.shape != (len(images), recipe["size"], recipe["size"]) \
+                or len(images) not in (count, int((done == DONE).sum())):
+            raise AttrinetError(f"{partial}: what an earlier call left there does not fit together; delete this folder "
+                                "and run the same command again")
+        return images, done
     try:
         for name, shape in (("images.npy", (count, recipe["size"], recipe["size"])), ("done.npy", (count,))):
             np.lib.format.open_memmap(partial / name, mode="w+", dtype=np.uint8, shape=shape)
@@ -241,8 +255,12 @@ def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, 
         temporary.write_text(json.dumps(meta, indent=2) + "\n")
         os.replace(temporary, partial / "meta.json")
     except OSError as error:
-        raise AttrinetError(f"{partial}: cannot be written ({error.strerror}); make room and run the same command "
-                            "again, it goes on from here") from error
+        raise cannot_write(partial, error) from error
+
+
+def cannot_write(partial: Path, error: OSError) -> AttrinetError:
+    return AttrinetError(f"{partial}: cannot be written ({error.strerror}); make room and run the same command again, "
+                         "it goes on from here")
 
 
 def counts(manifest: pd.DataFrame, findings: tuple[str, ...]) -> dict:

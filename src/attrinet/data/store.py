@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attrinet.data.annotations import rasterise
 from attrinet.data.images import on_device
+from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS
 from attrinet.errors import AttrinetError
 
 FORMAT = 1
@@ -56,8 +57,10 @@ class Store:
                 raise AttrinetError(f"{path / 'images.npy'}: is {images.dtype} {images.shape}, want uint8 {shape}; "
                                     "the store is damaged, delete it and prepare it again")
             return cls(path, images, tuple(meta["findings"]), meta)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split())
+        except AttrinetError:
+            raise
+        except Exception as error:  # readers raise whatever they like on damaged bytes
+            reason = " ".join(str(error).split())[:200]
             raise AttrinetError(f"{path}: the store is damaged ({reason}); delete it and prepare it again") from error
 
     def __len__(self) -> int:
@@ -76,18 +79,21 @@ class Store:
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row an image: id, source, patient, split, view, and 1, 0 or <NA> for every finding."""
-        return self._table("manifest.parquet")
+        return self._table("manifest.parquet", (*MANIFEST_COLUMNS, *self.findings))
 
     @cached_property
     def annotations(self) -> pd.DataFrame:
         """One row a lesion, see source.Source."""
-        return self._table("annotations.parquet")
+        return self._table("annotations.parquet", ANNOTATION_COLUMNS)
 
-    def _table(self, name: str) -> pd.DataFrame:
+    def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
         try:
-            return pd.read_parquet(self.path / name)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
+            table = pd.read_parquet(self.path / name)
+            for column in columns:  # Arrow reads text that is no text, and complains when it is looked at
+                table[column].to_numpy(float if column in self.findings else object, na_value=np.nan)
+            return table
+        except Exception as error:  # as above
+            reason = " ".join(str(error).split())[:200]
             raise AttrinetError(f"{self.path / name}: is damaged ({reason}); delete the store and prepare it "
                                 "again") from error
 

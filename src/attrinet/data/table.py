@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from attrinet.data import annotations as notes
-from attrinet.data.images import image_size, read_grey
-from attrinet.data.manifest import need_columns, policy_for, split_by_patient, uncertain_to_label
+from attrinet.data.images import SIDE_LIMIT, image_size, read_grey
+from attrinet.data.manifest import check, need_columns, policy_for, split_by_patient, uncertain_to_label
 from attrinet.data.source import SPLITS, Source
 from attrinet.errors import AttrinetError
 
@@ -54,11 +54,15 @@ def table_source(
         excluded[reason] += int(rows.sum())
         frame = frame[~rows]
 
+    drop(frame[image_column].isna(), "no image name")
     frame[image_column] = frame[image_column].astype(str)
     drop(frame[image_column].duplicated(), "duplicate row")
     if views:
         drop(~frame[view_column].astype(str).isin(list(views)), "other view")
-    values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
+    try:
+        values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
+    except AttrinetError as error:
+        raise AttrinetError(f"{labels}: {error}") from error
     drop(values.isna().all(axis=1), "no label")
     files = index_files(images)
     paths = frame[image_column].map(lambda name: files.get(name) or files.get(Path(name).name))
@@ -89,7 +93,12 @@ def table_source(
         "uncertain": uncertain if isinstance(uncertain, str) else dict(uncertain),
         "split": split_column or {"by": "patient", "fractions": dict(fractions), "seed": seed}, "views": list(views),
     }
-    return Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options)
+    source = Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options)
+    try:
+        check(source)
+    except AttrinetError as error:
+        raise AttrinetError(f"{labels}: {error}") from error
+    return source
 
 
 def read_table(path: str | Path, **csv) -> pd.DataFrame:
@@ -150,7 +159,7 @@ def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence
         if not np.isfinite(corners).all() or corners[2] <= 0 or corners[3] <= 0:
             raise AttrinetError(f"{path}: line {number}: a box needs numbers x, y and positive w, h")
         if pd.notna(box.get("source_width", pd.NA)) and pd.notna(box.get("source_height", pd.NA)):
-            width, height = int(box["source_width"]), int(box["source_height"])
+            width, height = (side_of(box[k], f"{path}: line {number}: {k}") for k in ("source_width", "source_height"))
         else:
             try:
                 width, height = image_size(manifest["source"][row])
@@ -158,6 +167,14 @@ def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence
                 continue  # an unreadable image; prepare leaves it out, counts and names it
         rows.append(notes.box_row(manifest["id"][row], box["finding"], *corners, width, height))
     return rows
+
+
+def side_of(value: object, where: str) -> int:
+    """A side of an image in pixels. Raises AttrinetError, beginning with `where`, for what can be none."""
+    side = pd.to_numeric(pd.Series([value]), errors="coerce").to_numpy(float, na_value=np.nan)[0]
+    if not 1 <= side <= SIDE_LIMIT or side != int(side):
+        raise AttrinetError(f"{where} is {str(value)[:40]!r}; want whole pixels from 1 to {SIDE_LIMIT:,}")
+    return int(side)
 
 
 def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, findings: Sequence[str]) -> list[dict]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from attrinet.errors import AttrinetError
 from attrinet.train.state import TrainState
@@ -31,20 +35,43 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise AttrinetError(
-            f"{path}: cannot be written ({error}); what was saved before is untouched. "
-            "Make room or fix the folder, then go on with --resume"
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn a write that failed anywhere below `folder` into AttrinetError naming it."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(folder, error) from error
+
+
+def cannot_write(path: Path, error: Exception) -> AttrinetError:
+    return AttrinetError(f"{path}: cannot be written ({error}); what was saved before is untouched. "
+                         "Make room or fix the folder, then go on with --resume")
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> Path:
     """Write checkpoints/step-XXXXXXXX.safetensors and drop all but the newest two."""
     path = folder / f"step-{state.step:08d}.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors().items()}
-    write_atomically(path, lambda p: save_file(tensors, p, {"progress": json.dumps(state.progress())}))
+    progress = state.progress()
+    # one entry: safetensors writes several in an order of its own, and equal runs should leave equal files
+    text = json.dumps(progress | {"digest": digest(tensors, progress)})
+    write_atomically(path, lambda p: save_file(tensors, p, {"progress": text}))
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink()
     return path
+
+
+def digest(tensors: dict[str, Tensor], progress: dict) -> str:
+    """BLAKE2b of all that a checkpoint holds: safetensors itself would not notice a flipped bit in a weight."""
+    out = hashlib.blake2b(json.dumps(progress).encode(), digest_size=16)
+    for name in sorted(tensors):
+        out.update(name.encode())
+        out.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return out.hexdigest()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -57,11 +84,14 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = json.loads(file.metadata()["progress"])
+            progress = json.loads((file.metadata() or {})["progress"])
+        written = progress.pop("digest", None)  # a checkpoint of an earlier version has none
+        if written not in (None, digest(tensors, progress)):
+            raise ValueError("its bytes are not those that were written")
         state.restore(tensors, progress)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise AttrinetError(
-            f"{path}: not a usable checkpoint of this configuration ({str(error).splitlines()[0]}); "
+            f"{path}: not a usable checkpoint of this configuration ({' '.join(str(error).split())[:200]}); "
             "delete it to resume from the one before"
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -128,6 +129,8 @@ AT_LEAST_ONE = (
     "run.log_every", "run.sample_every", "run.eval_batch_size", "model.width",
     "baseline.epochs",
 )
+AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.annotated_rate": 1,
+           "guidance.center_square": 1}
 # options that say nothing about the other kind of model
 ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every")
 BASELINE_ONLY = ("baseline.", "model.depth")
@@ -144,7 +147,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
             raise AttrinetError(f"{path}: no such configuration file")
         try:
             loaded = OmegaConf.load(path)
-        except (yaml.YAMLError, OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        except (yaml.YAMLError, OSError, ValueError, RecursionError, OmegaConfBaseException) as error:
             raise AttrinetError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
         if not OmegaConf.is_dict(loaded):
             raise AttrinetError(f"{path}: want sections such as data:, model:, losses:, with key: value below")
@@ -159,11 +162,23 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         except ConfigKeyError as error:
             key = str(error.full_key)
             raise AttrinetError(f"{source}: unknown option {key!r}; {_nearest(key)}") from error
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError) as error:
-            raise AttrinetError(f"{source}: {str(error).splitlines()[0]}") from error
-    config: Config = OmegaConf.to_object(merged)
+        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+            raise AttrinetError(f"{source}: {said(error)}") from error
+    for source in (path, *overrides):
+        text = str(source) if source is not path else Path(path).read_text() if path is not None else ""
+        if "${" in text:  # a configuration from somebody else must not read the environment
+            raise AttrinetError(f"{source}: '${{…}}' is not filled in here; write the value itself")
+    try:
+        config: Config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        raise AttrinetError(f"{path or ', '.join(overrides)}: {said(error)}") from error
     check_config(config)
     return config
+
+
+def said(error: Exception) -> str:
+    """The first line of a message; the error's name where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def dump_config(config: Config) -> str:
@@ -181,8 +196,12 @@ def check_config(config: Config) -> None:
         if values[key] < 1:
             raise AttrinetError(f"{key}={values[key]}: must be 1 or more")
     for key, value in values.items():
-        if isinstance(value, (int, float)) and value < 0:
-            raise AttrinetError(f"{key}={value}: must not be negative")
+        if isinstance(value, (int, float)) and not 0 <= value < math.inf:
+            raise AttrinetError(f"{key}={value}: must be a number that is not negative")
+        if key in AT_MOST and value > AT_MOST[key]:
+            raise AttrinetError(f"{key}={value}: must be at most {AT_MOST[key]}")
+    if not config.guidance.center_square:
+        raise AttrinetError("guidance.center_square=0: a square without room guides nowhere; the default is 0.9375")
     for name, count in values["guidance.counts"].items():
         if count < 0:
             raise AttrinetError(f"guidance.counts: {name}={count} must not be negative")

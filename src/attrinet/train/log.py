@@ -51,13 +51,19 @@ def _nulls(value):
 
 
 def read_log(path: Path) -> list[dict]:
-    """The records of a metrics.jsonl; a last line cut short by a kill is left out. [] where there is no file."""
+    """The records of a metrics.jsonl; a last line cut short by a kill is left out. [] where there is no file.
+
+    Raises AttrinetError for any other line that is no record.
+    """
     records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))
-        except ValueError:
-            break
+        except ValueError as error:
+            if number < len(lines):
+                raise AttrinetError(f"{path}: line {number} is damaged; mend it, or move the file away to go on "
+                                    "without the log so far") from error
     return records
 
 

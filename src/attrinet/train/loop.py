@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,6 +50,11 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
         losses["classifier/loss"] = steps.classifier(config.schedule.classifier_steps)
         return losses
 
+    def batch(loss: str, back: int) -> np.ndarray:
+        kind = loss.split("/")[0]
+        _, negatives, positives = sampler.draw(kind, state.counters[kind] - back)
+        return np.concatenate([negatives, positives])
+
     def begun() -> None:
         if guidance is not None:
             save_masks(job.out / "guidance", guidance, annotated, store, rows["train"])
@@ -61,6 +67,7 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
         save_samples(job.out / "samples" / f"step-{state.step:08d}.png", images, maps)
 
     return run_steps(
-        job, state, step, total=config.schedule.steps, validates=lambda n: due(config.run.validate_every, n),
-        sample=sample, begun=begun, resume=resume, progress=progress,
+        job, state, step, batch=batch, total=config.schedule.steps,
+        validates=lambda n: due(config.run.validate_every, n), sample=sample, begun=begun, resume=resume,
+        progress=progress,
     )

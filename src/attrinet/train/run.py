@@ -26,6 +26,7 @@ from attrinet.metrics.auc import auc
 from attrinet.metrics.youden import youden_threshold
 from attrinet.train import checkpoint
 from attrinet.train.config import Config, dump_config, flat, load_config
+from attrinet.train.finite import Batch, FiniteCheck
 from attrinet.train.log import MetricsLog, run_lock
 from attrinet.train.state import TrainState
 
@@ -71,20 +72,22 @@ def launch(config: Config) -> Fabric:
 
 
 def run_steps(
-    job: Job, state: TrainState, step: Callable[[], dict[str, list[Tensor]]], *, total: int,
+    job: Job, state: TrainState, step: Callable[[], dict[str, list[Tensor]]], *, batch: Batch, total: int,
     validates: Callable[[int], bool], sample: Callable[[], None] | None = None,
     begun: Callable[[], None] | None = None, resume: bool, progress: bool,
 ) -> Path:
     """Take steps until `total` are done, in a new or resumed run folder; returns the folder of the best model.
 
-    step: takes one, counts it in state.step, and returns its losses by name. validates: whether a step number is one
-    after which to validate. sample: draws the sample maps. begun: called when the run folder is there.
+    step: takes one, counts it in state.step, and returns its losses by name. batch: see finite.Batch. validates:
+    whether a step number is one after which to validate. sample: draws the sample maps. begun: called when the run
+    folder is there.
 
     Stopped by Ctrl-C or SIGTERM it saves and leaves; killed, it continues from the last checkpoint. Raises
-    AttrinetError for losses that are no longer finite.
+    AttrinetError for losses that are no longer finite, and for a folder that cannot be written to any more.
     """
     config, fabric, out = job.config, job.fabric, job.out
-    with run_lock(out, fabric), stop_requests() as stop_requested:
+    finite = FiniteCheck(out, config, fabric, job.store, state, batch)
+    with run_lock(out, fabric), checkpoint.writable(out), stop_requests() as stop_requested:
         if job.leads:
             begin(out, config, resume)
             if begun:
@@ -104,22 +107,27 @@ def run_steps(
             disable=not (progress and job.leads),
         )
         while state.step < total:
-            for name, values in step().items():
+            losses = step()
+            finite.losses(losses)
+            for name, values in losses.items():
                 window[name] += values
 
             bar.update()
             stop, final = stop_requested(), state.step == total
+            saves = due(config.run.checkpoint_every, state.step) or final or stop
             if due(config.run.log_every, state.step) or final:
-                record = means(job, window, state.step)
+                record = means(job, window)
                 log.write({"step": state.step, "kind": "train", **record})
                 write_scalars(writer, record, state.step)
                 bar.set_postfix({name.split("/")[1]: f"{value:.3g}" for name, value in record.items()})
                 window.clear()
             if validates(state.step) or final:
-                validate(job, state, log, writer)
+                validate(job, state, finite, log, writer)
             if sample and job.leads and (due(config.run.sample_every, state.step) or final):
                 sample()
-            if job.leads and (due(config.run.checkpoint_every, state.step) or final or stop):
+            if saves:
+                finite.weights()
+            if job.leads and saves:
                 log.sync()
                 state.window = {name: [float(v) for v in values] for name, values in window.items()}
                 checkpoint.save_checkpoint(out / "checkpoints", state)
@@ -169,16 +177,10 @@ def due(every: int, step: int) -> bool:
     return step % every == 0
 
 
-def means(job: Job, window: dict[str, list[Tensor | float]], step: int) -> dict[str, float]:
-    """Mean of each loss since the last record, over all processes; a loss that is not finite ends the run."""
+def means(job: Job, window: dict[str, list[Tensor | float]]) -> dict[str, float]:
+    """Mean of each loss since the last record, over all processes."""
     own = torch.tensor([np.mean([float(v) for v in values]) for values in window.values()], dtype=torch.float64)
-    record = dict(zip(window, job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist(), strict=True))
-    broken = [name for name, value in record.items() if not np.isfinite(value)]
-    if broken:
-        option = "optimizer.lr" if job.config.model.kind == "attrinet" else "baseline.lr"
-        raise AttrinetError(f"{job.out}: {', '.join(broken)} is no longer finite at step {step}; the last checkpoint "
-                            f"is good. Try a lower {option}, or run.precision=fp32")
-    return record
+    return dict(zip(window, job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist(), strict=True))
 
 
 def write_scalars(writer: SummaryWriter | None, record: dict[str, float], step: int) -> None:
@@ -204,10 +206,13 @@ def predict(fabric: Fabric, model: nn.Module, store: Store, rows: np.ndarray, ba
     return gathered[: len(rows)].float().cpu().numpy()
 
 
-def validate(job: Job, state: TrainState, log: MetricsLog, writer: SummaryWriter | None) -> None:
+def validate(
+    job: Job, state: TrainState, finite: FiniteCheck, log: MetricsLog, writer: SummaryWriter | None
+) -> None:
     """AUC on all validation images; a new best mean AUC replaces best/, with its Youden thresholds."""
     store, rows = job.store, job.rows["valid"]
     probabilities = predict(job.fabric, state.model, store, rows, job.config.run.eval_batch_size)
+    finite.predictions(probabilities, rows)
     labels = store.labels[rows]
     result = auc(labels, probabilities, store.findings)
     log.write({"step": state.step, "kind": "valid", "auc": result.per_finding, "mean_auc": result.mean})

@@ -25,6 +25,7 @@ class Steps:
 
     Batches, jitter and penalty positions depend on the seed and the step's counter alone. With several processes each
     takes its share of the same global batch, and gradients are averaged: the mathematics is that of one process.
+    Under bf16 generator and critic run in it; their outputs, every loss and the classifiers are float32.
     """
 
     def __init__(
@@ -83,14 +84,16 @@ class Steps:
         return out
 
     def _critic_step(self, finding: int, x_neg: Tensor, x_pos: Tensor, fake: Tensor, alpha: np.ndarray) -> Tensor:
-        critic = self.state.model.critic
         a = torch.tensor(alpha, dtype=x_pos.dtype, device=x_pos.device)
-        with self.fabric.autocast():
-            real, false = critic(torch.cat([x_neg, fake]), finding).split([len(x_neg), len(fake)])
-            penalty = losses.gradient_penalty(lambda x: critic(x, finding), x_pos, fake, a)
-            loss = losses.critic_loss(real, false) + self.config.losses.gradient_penalty * penalty
-        self._update("critic", loss, critic.parameters())
+        real, false = self._criticise(torch.cat([x_neg, fake]), finding).split([len(x_neg), len(fake)])
+        penalty = losses.gradient_penalty(lambda x: self._criticise(x, finding), x_pos, fake, a)
+        loss = losses.critic_loss(real, false) + self.config.losses.gradient_penalty * penalty
+        self._update("critic", loss, self.state.model.critic.parameters())
         return loss.detach()
+
+    def _criticise(self, images: Tensor, finding: int) -> Tensor:
+        with self.fabric.autocast():
+            return self.state.model.critic(images, finding)
 
     # ---- generator and class centres
 
@@ -102,19 +105,19 @@ class Steps:
         half = len(x) // 2
         with self.fabric.autocast():
             maps, counterfactuals = model.generator(x, finding)
-            m_neg, m_pos = maps[:half], maps[half:]
-            terms = {}
-            if weights.adversarial:
-                terms["adversarial"] = losses.adversarial_loss(model.critic(counterfactuals[half:], finding))
-            if weights.classification:
-                labels = (torch.arange(2 * half, device=x.device) >= half).float()
-                terms["classification"] = losses.classification_loss(model.classify(maps, finding), labels)
-            if weights.l1:
-                terms["l1"] = losses.l1_loss(m_neg, m_pos, weights.l1_negative, weights.l1_positive, weights.l1_norm)
-            if weights.center:
-                terms["center"] = losses.center_loss(m_neg, m_pos, model.centers[finding].detach())
-            if self.guidance is not None and weights.guidance:
-                terms["guidance"] = self._guidance(m_pos, self._mine(pos), finding)
+        m_neg, m_pos = maps[:half], maps[half:]
+        terms = {}
+        if weights.adversarial:
+            terms["adversarial"] = losses.adversarial_loss(self._criticise(counterfactuals[half:], finding))
+        if weights.classification:
+            labels = (torch.arange(2 * half, device=x.device) >= half).float()
+            terms["classification"] = losses.classification_loss(model.classify(maps, finding), labels)
+        if weights.l1:
+            terms["l1"] = losses.l1_loss(m_neg, m_pos, weights.l1_negative, weights.l1_positive, weights.l1_norm)
+        if weights.center:
+            terms["center"] = losses.center_loss(m_neg, m_pos, model.centers[finding].detach())
+        if self.guidance is not None and weights.guidance:
+            terms["guidance"] = self._guidance(m_pos, self._mine(pos), finding)
         total = sum(getattr(weights, name) * term for name, term in terms.items())
         self._update("generator", total, model.generator.parameters())
         self._center_step(finding, m_neg.detach(), m_pos.detach())
@@ -152,8 +155,7 @@ class Steps:
         out = []
         for (finding, *_), (maps, _) in zip(draws, made, strict=True):
             labels = (torch.arange(len(maps), device=maps.device) >= len(maps) // 2).float()
-            with self.fabric.autocast():
-                loss = losses.classification_loss(self.state.model.classify(maps, finding), labels)
+            loss = losses.classification_loss(self.state.model.classify(maps, finding), labels)
             weight = self.config.losses.classification or 1.0
             self._update("classifier", weight * loss, self.state.model.classifiers[finding].parameters())
             out.append(loss.detach())

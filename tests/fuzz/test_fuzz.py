@@ -1,0 +1,91 @@
+"""Hostile files and values are taken or refused by name: a short campaign (campaign.py runs the long one)."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from fuzz_targets import BOXES, TARGETS, tables
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attrinet.cli import cli
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
+from attrinet.data.store import Store
+from attrinet.data.table import table_source
+from attrinet.errors import AttrinetError
+from attrinet.train.config import load_config
+
+INPUTS = {"image": 150, "dicom": 100, "manifest": 100, "annotations": 100, "store": 100, "model": 100, "config": 60,
+          "command": 60}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_input_is_answered_by_anything_but_the_package_s_own_error(name):
+    target = TARGETS[name]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seeds = target.prepare(Path(folder))
+
+        @settings(max_examples=INPUTS[name], deadline=None, database=None, derandomize=True,
+                  suppress_health_check=list(HealthCheck))
+        @given(st.randoms(use_true_random=False))
+        def attack(random):
+            target.attack(Path(folder), seeds, random)
+
+        attack()
+
+
+# ---- what campaigns found
+
+
+@pytest.fixture
+def user(tmp_path):
+    tables(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("size", ["inf", "\x010", "1e999", "0", "-5", "2.5", "99999999999999999999"])
+def test_a_size_that_no_original_has_is_refused_by_line(user, size):
+    (user / "boxes.csv").write_text(BOXES.replace("100,100", f"100,{size}"))
+    with pytest.raises(AttrinetError, match=r"boxes\.csv: line 3: source_height is"):
+        table_source(user / "labels.csv", user / "png", boxes=user / "boxes.csv")
+
+
+def test_a_row_without_an_image_name_is_left_out_and_counted(user):
+    frame = pd.read_csv(user / "labels.csv")
+    frame.loc[1, "image"] = None
+    frame.to_csv(user / "labels.csv", index=False)
+    assert table_source(user / "labels.csv", user / "png").excluded["no image name"] == 1
+
+
+@pytest.mark.parametrize("find, put, what", [("1,train", ",train", "has no patient"), ("Edema", "id", "'id'"),
+                                             ("PA,1,0", "PA,perhaps,0", "'perhaps'")])
+def test_what_is_wrong_with_a_table_is_said_with_its_file(user, find, put, what):
+    path = user / "labels.csv"
+    path.write_text(path.read_text().replace(find, put, 1))
+    findings = ("id" if put == "id" else "Edema", "Effusion")
+    with pytest.raises(AttrinetError, match=rf"labels\.csv: .*{what}"):
+        table_source(path, user / "png", findings=findings)
+
+
+def test_a_store_whose_tables_no_reader_understands_is_damaged_not_a_traceback(tmp_path):
+    store = prepare(phantom_source(4, 32), tmp_path / "s", 32, progress=False).path
+    whole = (store / "manifest.parquet").read_bytes()
+    (store / "manifest.parquet").write_bytes(whole.replace(b"Effusion", b"Eff(\xffion"))
+    with pytest.raises(AttrinetError, match="damaged"):
+        _ = Store.open(store).manifest
+
+
+def test_a_configuration_that_contains_itself_is_refused(tmp_path):
+    (tmp_path / "loop.yaml").write_text("data:\n  contrast: &a [*a, *a]\n")
+    with pytest.raises(AttrinetError, match=r"loop\.yaml"):
+        load_config(tmp_path / "loop.yaml")
+
+
+def test_a_path_longer_than_any_file_system_has_is_one_line(tmp_path):
+    done = CliRunner().invoke(cli, ["prepare", "chestxray14", "x" * 300, "--out", str(tmp_path / "s")])
+    assert isinstance(done.exception, AttrinetError) and "xxx" in str(done.exception)
