@@ -6,7 +6,6 @@ image pixel by pixel without one (PS3.3 A.51, A.75).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from attrinet.export.codes import CALLED, PRIVATE_SCHEME, THRESHOLD, finding_cod
 from attrinet.export.geometry import holding, on_source
 from attrinet.export.overlay import background, overlay
 from attrinet.export.source import IDENTITIES, Pseudonyms, discreet, read_header
+from attrinet.export.weights import weights_hash
 from attrinet.nets.attrinet import Explanation
 from attrinet.report.figures import limit
 
@@ -56,11 +56,7 @@ class DicomWriter:
 
     @cached_property
     def serial(self) -> str:
-        """16 hexadecimal digits that change with any weight: which model it was."""
-        digest = hashlib.blake2b(digest_size=8)
-        for name, values in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + values.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return weights_hash(self.model)
 
     def header(self, path: Path) -> Dataset:
         """What the objects inherit; see source.read_header, also for what is raised."""
