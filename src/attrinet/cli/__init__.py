@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a model from a configuration",
     "evaluate": "judge a trained model: AUC, thresholds, sensitivities, intervals",
     "explain": "predict images and draw the evidence",
+    "explain-store": "predict and explain every image of a store, in shards",
     "global": "draw class centres and classifier weights",
     "report": "write the self-contained HTML report of a run",
     "export": "write a model for another runtime: ONNX, OpenVINO",
@@ -32,7 +33,7 @@ class Verbs(click.Group):
     def get_command(self, ctx, name):
         if name not in VERBS:
             return None
-        module = name + "_" if name in ("global", "import") else name
+        module = name + "_" if name in ("global", "import") else name.replace("-", "_")
         return importlib.import_module(f"attrinet.cli.{module}").command
 
     def format_commands(self, ctx, formatter):
