@@ -18,8 +18,10 @@ VERBS = {
     "train-autoencoder": "train what Gifsplanation sees images through",
     "explain": "predict images and draw the evidence",
     "compare": "make the paper's tables and figures from evaluated runs",
+    "explain-store": "predict and explain every image of a store, in shards",
     "global": "draw class centres and classifier weights",
     "report": "write the self-contained HTML report of a run",
+    "export": "write a model for another runtime: ONNX, OpenVINO",
     "import": "import a checkpoint folder of the authors' code",
 }
 

@@ -40,7 +40,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     animated, or larger than PIXEL_LIMIT or SIDE_LIMIT.
     """
     path = Path(path)
-    dicom = _is_dicom(path)
+    dicom = is_dicom(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -57,7 +57,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     return np.ascontiguousarray(image, np.float32)
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """By its preamble, or where there is none by a first element of group 0002 or 0008."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
@@ -176,7 +176,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(width, height) from the file's header alone, after EXIF rotation. Raises AttrinetError naming the file."""
     path = Path(path)
-    dicom = _is_dicom(path)
+    dicom = is_dicom(path)
     try:
         if dicom:
             data = pydicom.dcmread(path, stop_before_pixels=True, force=True)

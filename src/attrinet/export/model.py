@@ -1,0 +1,80 @@
+"""Write a model in another runtime's format, compare it with PyTorch, and only then put it in place."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attrinet.errors import AttrinetError
+from attrinet.export.verify import BATCHES, BOUNDS, differences, probe_images, require
+from attrinet.export.weights import weights_hash
+from attrinet.nets.attrinet import AttriNet
+
+FORMATS = {"onnx": ("onnx",), "openvino": ("bin", "xml")}  # format → endings of its files
+
+
+def export(model: AttriNet, format: str, folder: Path, real: Tensor | None = None) -> dict[str, float]:
+    """Write model.onnx, or model.xml and model.bin, and model.json; returns the largest differences from PyTorch.
+
+    model: loaded by attrinet.load. real: images (N, 1, H, W) to compare on besides noise. The model in the new format
+    is compared in batches of 1 and 3 within attrinet.export.verify.BOUNDS. Raises AttrinetError, with the figures and
+    nothing written, where it differs by more; for a format that is unknown or not installed; a folder that cannot be
+    written.
+    """
+    if format not in FORMATS:
+        raise AttrinetError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+    try:
+        from attrinet.export.onnx import onnx_runner, write_onnx
+        if format == "openvino":
+            from attrinet.export.openvino import openvino_runner, write_openvino
+    except ModuleNotFoundError as error:
+        raise AttrinetError(f"--format {format} needs {error.name}, which is not installed: "
+                            "pip install 'attrinet[export]'") from error
+    facts = description(model)
+    images = probe_images(model.image_size, real)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
+            made = Path(temporary)
+            write_onnx(model, made / "model.onnx", facts)
+            if format == "openvino":
+                write_openvino(made / "model.onnx", made / "model.xml")
+            run = openvino_runner(made / "model.xml") if format == "openvino" else onnx_runner(made / "model.onnx")
+            worst = differences(model, run, images)
+            require(worst, f"{format} of this model")
+            facts["verified"] = {
+                "images": len(images), "of which real": 0 if real is None else len(real), "batch sizes": BATCHES,
+                "largest differences from PyTorch": worst, "bounds": BOUNDS, "torch": torch.__version__,
+            }
+            (made / "model.json").write_text(json.dumps(facts, indent=2) + "\n")
+            for ending in (*FORMATS[format], "json"):
+                os.replace(made / f"model.{ending}", folder / f"model.{ending}")
+    except OSError as error:
+        raise AttrinetError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
+    return worst
+
+
+def description(model: AttriNet) -> dict:
+    """What a user of the graph must know: what goes in, what comes out, and when a finding is called."""
+    size, count = model.image_size, len(model.findings)
+    return {
+        "findings": list(model.findings),
+        "thresholds": dict(zip(model.findings, model.thresholds.tolist(), strict=True)),
+        "preprocessing": {"size": size, **{k: v for k, v in model.reader.keywords.items() if k != "size"}},
+        "input": {"images": f"float32 (batch, 1, {size}, {size}) in [-1, 1], 0 is mid grey"},
+        "outputs": {
+            "logits": f"float32 (batch, {count})",
+            "probabilities": f"float32 (batch, {count}); called where at least the threshold",
+            "attribution": f"float32 (batch, {count}, {size}, {size}): M(x), change of grey level",
+            "contributions": f"float32 (batch, {count}, {size}, {size}), logits a pixel: bias + their sum is the logit",
+        },
+        "bias": dict(zip(model.findings, torch.cat([c.bias for c in model.classifiers]).tolist(), strict=True)),
+        "attrinet": version("attrinet"),
+        "weights": weights_hash(model),
+    }

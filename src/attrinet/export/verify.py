@@ -1,0 +1,51 @@
+"""An exported model is compared with the PyTorch one before anyone may use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attrinet.errors import AttrinetError
+from attrinet.export.graph import OUTPUTS
+from attrinet.nets.attrinet import AttriNet
+
+BOUNDS = {"logits": 1e-3, "probabilities": 1e-4, "attribution": 1e-4, "contributions": 1e-5}
+"""Largest difference allowed anywhere; the units are those of Explanation."""
+BATCHES = (1, 3)
+
+Runner = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""images float32 (B, 1, H, W) → arrays in the order of OUTPUTS"""
+
+
+def probe_images(size: int, real: Tensor | None, seed: int = 0) -> Tensor:
+    """Three images of noise, from fine to coarse, and after them the real ones: (N, 1, size, size) in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = [torch.rand(1, 1, size // step, size // step, generator=generator) * 2 - 1 for step in (1, 4, size // 2)]
+    drawn = [torch.nn.functional.interpolate(n, size=(size, size), mode="bilinear") for n in noise]
+    return torch.cat([*drawn, *([] if real is None else [real.cpu()])])
+
+
+def differences(model: AttriNet, run: Runner, images: Tensor) -> dict[str, float]:
+    """Output → largest absolute difference over all images, run in batches of each of BATCHES."""
+    worst = dict.fromkeys(OUTPUTS, 0.0)
+    for size in BATCHES:
+        for batch in images.split(size):
+            want, got = model.explain(batch), run(batch.numpy())
+            for name, values in zip(OUTPUTS, got, strict=True):
+                expected = getattr(want, name).cpu().numpy()
+                if np.shape(values) != expected.shape:
+                    raise AttrinetError(f"the exported model gives {name} of shape {np.shape(values)}, want "
+                                        f"{expected.shape}; nothing was written")
+                gap = np.abs(np.asarray(values, np.float64) - expected).max()
+                worst[name] = max(worst[name], float(gap)) if np.isfinite(gap) else np.inf
+    return worst
+
+
+def require(worst: dict[str, float], what: str) -> None:
+    """Raise AttrinetError with the figures where a difference is above its bound."""
+    over = [f"{name} by {worst[name]:.2g} (bound {BOUNDS[name]:.0e})" for name in OUTPUTS if worst[name] > BOUNDS[name]]
+    if over:
+        raise AttrinetError(f"{what} differs from PyTorch: {', '.join(over)}; nothing was written")

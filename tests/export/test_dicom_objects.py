@@ -1,0 +1,172 @@
+"""`explain --dicom` writes objects that validate, say what the model said, and refer to the image explained."""
+
+import shutil
+import subprocess
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from click.testing import CliRunner
+from pydicom.sr.codedict import codes
+from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
+
+from attrinet import AttrinetError, load
+from attrinet.cli import cli
+from attrinet.export.codes import CALLED, PRIVATE, THRESHOLD, finding_code
+from attrinet.export.dicom import DicomWriter
+from attrinet.export.geometry import holding, on_source
+from radiographs import FINDINGS, SECRETS, radiograph, save_small_model
+
+ALL = ("sr", "seg", "sc-1", "sc-2", "sc-3")
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, ["explain", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def explained(model_folder, tmp_path_factory):
+    """The command's files: ending → path, for one radiograph."""
+    folder = tmp_path_factory.mktemp("explained")
+    source = radiograph(folder / "study.dcm")
+    done = run(model_folder, source, "--dicom", "--format", "npz", "--out", folder / "out")
+    assert done.exit_code == 0, done.output
+    return {"source": source, "out": folder / "out", "output": done.output,
+            **{name: folder / "out" / f"study-{name}.dcm" for name in ALL}}
+
+
+def test_every_object_is_written_and_nothing_else(explained):
+    names = {path.name for path in explained["out"].iterdir()}
+    assert names == {"study.npz", *(f"study-{name}.dcm" for name in ALL)}
+
+
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy is not installed (Debian: dicom3tools)")
+@pytest.mark.parametrize("identity", ["carry", "remove"])
+@pytest.mark.parametrize("tags", [
+    {},
+    {"PatientName": None, "PatientID": None, "StudyDate": None, "PatientOrientation": None, "BodyPartExamined": None,
+     "SOPClassUID": SecondaryCaptureImageStorage, "SpecificCharacterSet": None},
+    {"SOPClassUID": DigitalXRayImageStorageForPresentation, "Modality": "DX", "BurnedInAnnotation": "NO",
+     "FrameOfReferenceUID": "1.2.3.4", "LossyImageCompression": "01", "LossyImageCompressionRatio": "9.1",
+     "LossyImageCompressionMethod": "ISO_10918_1", "SpecificCharacterSet": "ISO_IR 192",
+     "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう"},
+    {"PatientSex": "unclear", "PatientBirthDate": "ca. 1950", "StudyTime": "noon"},
+])
+def test_a_validator_finds_no_error(model, tmp_path, tags, identity):
+    source = radiograph(tmp_path / "a.dcm", **tags)
+    writer = DicomWriter(model, range(3), identity)
+    for path in writer.write(source, writer.header(source), model.explain(source), tmp_path, "a"):
+        said = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace").stderr
+        assert not [line for line in said.splitlines() if line.startswith(("Error", "Abort"))], f"{path.name}\n{said}"
+
+
+def test_the_report_says_what_the_model_said(explained, model):
+    report = hd.sr.srread(explained["sr"])
+    out = model.explain(explained["source"])
+    groups = {g.finding_type: g for g in report.content.get_planar_roi_measurement_groups()}
+    assert list(groups) == [finding_code(name) for name in FINDINGS]
+    for c, group in enumerate(groups.values()):
+        (certainty,) = group.get_measurements(codes.DCM.CertaintyOfFinding)
+        (threshold,) = group.get_measurements(THRESHOLD)
+        assert certainty.value == pytest.approx(100 * float(out.probabilities[0, c]), abs=1e-6)
+        assert threshold.value == pytest.approx(100 * float(out.thresholds[c]), abs=1e-6)
+        assert certainty.unit == codes.UCUM.Percent
+        (call,) = group.get_qualitative_evaluations(CALLED)
+        assert call.value == (codes.SCT.Yes if out.called[0, c] else codes.SCT.No)
+
+
+def test_known_findings_have_snomed_codes_and_others_our_own():
+    assert (finding_code("Pleural_Effusion").value, finding_code("edema").scheme_designator) == ("60046008", "SCT")
+    own = [finding_code(name) for name in ("Odd", "Odd one with a long name", "Odd one with a long nam", "Öd\\d")]
+    assert {code.scheme_designator for code in own} == {PRIVATE} and len({code.value for code in own}) == 4
+    assert all(len(code.value) <= 16 and "\\" not in code.meaning for code in own)
+
+
+def test_the_segments_are_the_pixels_that_hold_half_of_the_evidence(explained, model):
+    seg = hd.seg.segread(explained["seg"])
+    out = model.explain(explained["source"])
+    assert (seg.Rows, seg.Columns) == (60, 44)
+    evidence = on_source(out.evidence[0].numpy(), 60, 44, keep_aspect=False)
+    read = seg.get_pixels_by_source_instance([SECRETS["SOPInstanceUID"]])[0]
+    np.testing.assert_array_equal(read.transpose(2, 0, 1), [holding(e, 0.5) for e in evidence])
+    held = (evidence * read.transpose(2, 0, 1)).sum((1, 2)) / evidence.sum((1, 2))
+    assert ((held >= 0.5 - 1e-6) & (held < 0.6)).all()
+    descriptions = [seg.get_segment_description(n) for n in seg.segment_numbers]
+    assert [d.segmented_property_type for d in descriptions] == [finding_code(name) for name in FINDINGS]
+
+
+def test_the_references_lead_to_the_source_and_to_the_segments(explained):
+    source, report, seg = (pydicom.dcmread(explained[name]) for name in ("source", "sr", "seg"))
+    mine = source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID, source.SOPClassUID
+    evidence = hd.sr.srread(explained["sr"]).get_evidence()
+    written = [pydicom.dcmread(explained[name]) for name in ALL if name != "sr"]
+    assert set(evidence) == {mine} | {(d.StudyInstanceUID, d.SeriesInstanceUID, d.SOPInstanceUID, d.SOPClassUID)
+                                      for d in written}
+    for number, group in enumerate(hd.sr.srread(explained["sr"]).content.get_planar_roi_measurement_groups(), 1):
+        frame = group.referenced_segmentation_frame
+        assert frame.referenced_sop_instance_uid == seg.SOPInstanceUID
+        assert frame.referenced_segment_numbers == [number] or frame.referenced_segment_numbers == number
+        image = frame.source_image_for_segmentation
+        assert image.referenced_sop_instance_uid == source.SOPInstanceUID and not image.referenced_frame_numbers
+    for number in (1, 2, 3):
+        (item,) = pydicom.dcmread(explained[f"sc-{number}"]).SourceImageSequence
+        assert item.ReferencedSOPInstanceUID == source.SOPInstanceUID
+        assert item.ReferencedSOPClassUID == source.SOPClassUID
+    assert len({d.SOPInstanceUID for d in [source, report, *written]}) == 6
+
+
+def test_a_finding_without_evidence_has_no_segment_and_its_group_points_at_the_image(model, tmp_path):
+    source = radiograph(tmp_path / "a.dcm")
+    out = model.explain(source)
+    out.contributions[0, 1] = -1
+    writer = DicomWriter(model, (0, 1))
+    objects = writer.objects(source, writer.header(source), out)
+    assert objects["seg"].number_of_segments == 1
+    content = hd.sr.ComprehensiveSR.from_dataset(objects["sr"]).content
+    (with_segment,) = content.get_planar_roi_measurement_groups()
+    (without,) = content.get_image_measurement_groups()
+    assert with_segment.finding_type == finding_code(FINDINGS[0]) and without.finding_type == finding_code(FINDINGS[1])
+    assert without.source_images[0].referenced_sop_instance_uid == SECRETS["SOPInstanceUID"]
+    out.contributions[:] = -1
+    assert "seg" not in writer.objects(source, writer.header(source), out)
+
+
+def test_the_overlay_shows_the_image_upright_with_a_caption_below(explained, model):
+    shown = pydicom.dcmread(explained["sc-1"])
+    picture = shown.pixel_array
+    assert picture.shape[2] == 3 and picture.shape[0] > 512 and picture.shape[1] == round(512 * 44 / 60)
+    assert picture[:100, :80].mean() < picture[200:300, 150:250].mean()  # MONOCHROME1: 4095 is black
+    assert picture[512:].max() > 200  # the caption
+
+
+def test_with_the_aspect_kept_the_objects_still_have_the_sources_rows_and_columns(tmp_path):
+    model = load(save_small_model(tmp_path / "model", keep_aspect=True))
+    source = radiograph(tmp_path / "a.dcm", shape=(30, 71))
+    writer = DicomWriter(model, range(3))
+    objects = writer.objects(source, writer.header(source), model.explain(source))
+    assert (objects["seg"].Rows, objects["seg"].Columns) == (30, 71)
+    assert objects["sc-1"].Columns == 512
+
+
+def test_an_image_that_is_no_dicom_is_refused_and_the_others_are_done(model_folder, explained, tmp_path):
+    from PIL import Image
+
+    Image.new("L", (40, 40), 90).save(tmp_path / "plain.png")
+    done = run(model_folder, tmp_path / "plain.png", explained["source"], "--dicom", "--format", "npz", "--out",
+               tmp_path / "out")
+    assert isinstance(done.exception, AttrinetError) and "1 of 2 images" in str(done.exception)
+    assert "plain.png: is no DICOM file" in done.output
+    assert (tmp_path / "out/study-sr.dcm").exists() and not list((tmp_path / "out").glob("plain*"))
+
+
+@pytest.mark.parametrize("name", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
+def test_an_image_that_nothing_can_refer_to_is_refused_by_name(model, tmp_path, name):
+    source = radiograph(tmp_path / "a.dcm", **{name: None})
+    with pytest.raises(AttrinetError, match=rf"a\.dcm: its header has no {name}"):
+        DicomWriter(model, (0,)).header(source)
+
+
+def test_an_unknown_identity_is_refused(model_folder, explained):
+    done = run(model_folder, explained["source"], "--dicom", "--identity", "hide")
+    assert isinstance(done.exception, AttrinetError) and "carry, remove" in str(done.exception)
