@@ -18,6 +18,7 @@ VERBS = {
     "explain": "predict images and draw the evidence",
     "global": "draw class centres and classifier weights",
     "report": "write the self-contained HTML report of a run",
+    "view": "look at predictions and their evidence in the browser",
     "import": "import a checkpoint folder of the authors' code",
 }
 
