@@ -43,7 +43,7 @@ def global_info(model) -> dict:
     if not isinstance(model, AttriNet):
         return {"centers": False, "findings": []}
     return {"centers": True, "grid": model.geometry.grid, "findings": [
-        {"name": name, "bias": float(model.classifiers[c].bias)} for c, name in enumerate(model.findings)
+        {"name": name, "bias": float(model.classifiers[c].bias.detach())} for c, name in enumerate(model.findings)
     ]}
 
 

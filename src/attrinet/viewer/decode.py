@@ -16,11 +16,11 @@ from attrinet.viewer.limits import Limits
 
 # children are forked from a process that has imported the decoders and nothing of the model or the sessions
 PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["attrinet.viewer.decode"])
 
 
 def warm_up() -> None:
-    """Start the process that the readers are forked from, so that the first image need not wait for its imports."""
-    PROCESSES.set_forkserver_preload(["attrinet.viewer.decode", "attrinet.data.images"])
+    """Start the process that the readers are forked from and wait for its imports, which no image has the time for."""
     process = PROCESSES.Process(target=int)
     process.start()
     process.join()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attrinet.viewer.limits import Limits
-from attrinet.viewer.work import Busy, Job
+from attrinet.viewer.work import UNFINISHED, Busy, Job
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Session:
             self.images.pop(next(iter(self.images))).close()
 
     def busy_jobs(self) -> int:
-        return sum(job.state in ("waiting", "running") for o in self.images.values() for job in o.jobs.values())
+        return sum(job.state in UNFINISHED for o in self.images.values() for job in o.jobs.values())
 
     def close(self) -> None:
         for opened in self.images.values():

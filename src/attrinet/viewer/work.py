@@ -13,6 +13,9 @@ import numpy as np
 
 from attrinet.errors import AttrinetError
 
+UNFINISHED = ("waiting", "running")
+ABANDONED = 120  # seconds; a page asks every second, or every minute where its tab is hidden
+
 
 class Busy(AttrinetError):
     """Too much is waiting already; try again later."""
@@ -64,23 +67,25 @@ class Cancelled(Exception):
 
 
 class Job:
-    """One post-hoc explanation: where it stands, and a way to stop it between two passes of the model."""
+    """One post-hoc explanation: where it stands, and a way to stop it between two passes of the model.
 
-    def __init__(self, passes: float):
-        self.passes, self.done = passes, 0
+    It also stops when nobody has asked about it for ABANDONED seconds: a closed page does not say goodbye."""
+
+    def __init__(self, passes: float, clock: Callable[[], float] = time.monotonic):
+        self.passes, self.done, self.clock = passes, 0, clock
         self.state, self.message = "waiting", ""
         self.map: np.ndarray | None = None
-        self.started = 0.0
+        self.started = self.asked = clock()
         self._stop = threading.Event()
 
     def run(self, explain: Callable[[Callable[[int], None]], np.ndarray]) -> None:
         """explain: gets tick, to be called with the number of images that go through the model; returns (H, W)."""
-        if self._stop.is_set():
-            return
-        self.state, self.started = "running", time.monotonic()
         try:
-            self.map = explain(self.tick)
-            self.state = "done"
+            self.tick(0)
+            self.state, self.started = "running", self.clock()
+            found = explain(self.tick)
+            self.tick(0)
+            self.map, self.state = found, "done"
         except Cancelled:
             self.state = "cancelled"
         except AttrinetError as error:
@@ -90,20 +95,22 @@ class Job:
             raise
 
     def tick(self, images: int) -> None:
-        if self._stop.is_set():
+        if self._stop.is_set() or self.clock() - self.asked > ABANDONED:
             raise Cancelled
         self.done += images
 
     def cancel(self) -> None:
+        """What is done stays done."""
         self._stop.set()
-        if self.state == "waiting":
+        if self.state in UNFINISHED:
             self.state = "cancelled"
 
     def report(self) -> dict:
         """State, share done in [0, 1], seconds left as far as one can tell."""
+        self.asked = self.clock()
         share = min(self.done / self.passes, 0.99) if self.passes else 0.0
         left = None
         if self.state == "running" and share > 0.02:
-            left = (time.monotonic() - self.started) * (1 - share) / share
+            left = (self.clock() - self.started) * (1 - share) / share
         return {"state": self.state, "share": 1.0 if self.state == "done" else share, "seconds_left": left,
                 "message": self.message}

@@ -16,7 +16,7 @@ export function startCompare() {
     $("explainers").append(make("label", {}, box, make("b", { textContent: explainer.label }), cost));
   }
   state.info.findings.forEach((name, c) => $("compare-finding").append(make("option", { textContent: name, value: c })));
-  $("compare-finding").addEventListener("change", clear);
+  $("compare-finding").addEventListener("change", () => clear());
   $("compare-form").addEventListener("submit", (event) => { event.preventDefault(); start().catch(complain); });
   onChange((what) => {
     if (what === "image") { clear(); refresh(); }
@@ -41,17 +41,23 @@ function refresh() {
   }
 }
 
-function clear() {
-  cards.forEach((card) => { card.dropped = true; });
+// what is not finished is stopped, unless it is about to be asked for again
+function clear(keep = []) {
+  for (const card of cards) {
+    card.dropped = true;
+    if (!card.finished && !keep.includes(card.path)) ask(card.path, { method: "DELETE" }).catch(() => {});
+  }
   cards = [];
   $("compare-results").replaceChildren();
 }
 
+const pathOf = (image, finding, key) => `${image.path}/findings/${finding}/explainers/${key}`;
+
 async function start() {
-  clear();
   const finding = Number($("compare-finding").value), image = state.image;
   const keys = [...$("explainers").querySelectorAll("input:checked")].map((box) => box.value);
   if (!keys.length) return complain(new Error("choose at least one explainer"));
+  clear(keys.map((key) => pathOf(image, finding, key)));
   say(`Explaining ${state.info.findings[finding]} by ${keys.length} methods`);
   cards = keys.map((key) => card(state.info.explainers.find((e) => e.key === key), image, finding));
   $("compare-results").replaceChildren(...cards.map((c) => c.element));
@@ -66,8 +72,8 @@ function card(explainer, image, finding) {
   progress.setAttribute("aria-label", `Progress of ${explainer.label}`);
   stop.setAttribute("aria-label", `Stop ${explainer.label}`);
   const element = make("figure", { className: "card" }, make("h3", { textContent: explainer.label }), blank, canvas, bar, words);
-  const path = `${image.path}/findings/${finding}/explainers/${explainer.key}`;
-  const made = { element, explainer, image, finding, path, canvas, bar, words, text, progress, stop, blank, dropped: false };
+  const path = pathOf(image, finding, explainer.key);
+  const made = { element, explainer, image, finding, path, canvas, bar, words, text, progress, stop, blank, dropped: false, finished: false };
   stop.addEventListener("click", () => ask(path, { method: "DELETE" }).catch(complain));
   return made;
 }
@@ -84,6 +90,7 @@ async function follow(card) {
       report = await json(card.path);
     }
     if (card.dropped) return;
+    card.finished = true;
     if (report.state === "done") return show(card, await floats(`${card.path}/map`));
     card.text.textContent = report.state === "cancelled" ? "stopped" : report.message;
   } catch (error) {
@@ -99,7 +106,7 @@ function show(card, values) {
   card.blank.remove();
   card.canvas.hidden = false;
   draw.evidence(card.canvas, { image: card.image.pixels, values, size, half, mask });
-  draw.bar(card.bar, half, card.explainer.unit, { positive });
+  draw.bar(card.bar, half, card.explainer.unit, { positive, sides: !card.explainer.what.startsWith("a floor") });
   card.words.textContent = `${wherePositive(values, size)} ${mask ? inside(values, mask) : ""}`;
   card.canvas.setAttribute("role", "img");
   card.canvas.setAttribute("aria-label", `${card.explainer.label}: ${card.words.textContent}`);

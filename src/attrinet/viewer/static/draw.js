@@ -1,6 +1,6 @@
 // Pictures on canvases. Everything is drawn here, without asking the server again.
 import { diverging, strength } from "./color.js";
-import { number, power } from "./words.js";
+import { power, short } from "./words.js";
 
 const LESION = "#39ff88", CELL = "#ffffff";
 
@@ -99,9 +99,9 @@ export function bar(element, half, unit, { sides = true, positive = false } = {}
     }
     return line;
   };
-  const end = number(half * factor, 2);
+  const end = short(half * factor);
   const ticks = positive ? [["0"], [`+${end}`]] : [[`−${end}`], ["0"], [`+${end}`]];
   element.append(strip, row("ticks", ...ticks));
-  if (sides) element.append(row("sides", ...(positive ? [] : [["against", "against"]]), ["for the finding", "for"]));
+  if (sides) element.append(row("sides", ...(positive ? [[""]] : [["against", "against"]]), ["for the finding", "for"]));
   element.append(row("unit", [unit + times]));
 }

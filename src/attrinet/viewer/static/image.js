@@ -13,8 +13,9 @@ export function startImage() {
     if (what === "findings") arrived();
     if (what === "finding") chosen();
   });
-  for (const id of ["opacity", "sign", "range", "cells", "outline"]) $(id).addEventListener("input", drawEvidence);
-  $("outline").addEventListener("input", drawMix);
+  $("opacity").addEventListener("input", drawEvidence);
+  for (const id of ["sign", "range", "cells", "outline"]) $(id).addEventListener("change", drawEvidence);
+  $("outline").addEventListener("change", drawMix);
   $("mix").addEventListener("input", drawMix);
 }
 
@@ -117,7 +118,7 @@ function drawEvidence() {
   const cells = $("cells").checked ? said.cells : lit === null ? [] : said.cells;
   draw.evidence($("evidence"), {
     image: state.image.pixels, values, size, half, opacity: $("opacity").value / 100, sign: $("sign").value, mask,
-    cells: cells, grid: said.grid, lit,
+    cells, grid: said.grid, lit,
   });
   draw.bar($("evidence-bar"), half, "logits per pixel");
   $("evidence-words").textContent = whereLogits(values, size) + (mask ? " Outlined: the annotated lesion." : "");

@@ -25,7 +25,7 @@ async function metrics() {
   const parts = [];
   if (evaluation) parts.push(...summary(evaluation));
   else parts.push(make("p", { className: "muted", textContent: "This run has not been evaluated: attrinet evaluate writes AUC, thresholds and sensitivities, and this page shows them." }));
-  if (training.length > 1) parts.push(make("h3", { textContent: "Validation AUC while it trained" }), curve(training, state.info.findings));
+  if (training.length > 1) parts.push(make("h3", { textContent: "Validation AUC while it trained" }), make("div", { className: "wide" }, curve(training, state.info.findings)));
   $("metrics").replaceChildren(...parts);
 }
 
@@ -67,11 +67,11 @@ async function centers() {
   const half = limit([all]), heaviest = limit(state.info.weights, 1);
   const parts = [make("p", { className: "muted", textContent: "The centres are the typical attribution maps of images with and without a finding; the weights say how much a change in each cell counts. The colours are the same for all findings." })];
   found.findings.forEach((finding, c) => {
-    parts.push(make("h3", { textContent: `${finding.name} (bias ${number(finding.bias, 3)})` }));
-    parts.push(make("div", { className: "triple" },
+    const title = make("h3", { textContent: `${finding.name} (bias ${number(finding.bias, 3)})` });
+    parts.push(make("div", {}, title, make("div", { className: "triple" },
       picture(`Positive centre of ${finding.name}`, "positive centre", center(0, c), size, half, "change of grey level"),
       picture(`Negative centre of ${finding.name}`, "negative centre", center(1, c), size, half, "change of grey level"),
-      picture(`Weights of ${finding.name}`, "weights", state.info.weights[c], found.grid, heaviest, "logits per mean change in a cell")));
+      picture(`Weights of ${finding.name}`, "weights", state.info.weights[c], found.grid, heaviest, "logits per mean change in a cell"))));
   });
   $("global").replaceChildren(...parts);
 }

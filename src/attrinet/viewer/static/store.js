@@ -3,7 +3,7 @@ import { json } from "./api.js";
 import { open } from "./open.js";
 import { $, complain, make, state } from "./state.js";
 
-let page = 0;
+let page = 0, turn = 0;  // turn: of the latest request; an earlier one may be answered later
 
 export function startStore() {
   const store = state.info.store;
@@ -16,10 +16,12 @@ export function startStore() {
   $("store-close").addEventListener("click", () => $("store-dialog").close());
   $("store-filter").addEventListener("submit", (event) => event.preventDefault());
   let waiting;
-  $("store-filter").addEventListener("input", () => {
+  const later = (milliseconds) => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => { page = 0; refresh(); }, 200);
-  });
+    waiting = setTimeout(() => { page = 0; refresh(); }, milliseconds);
+  };
+  $("store-filter").addEventListener("change", () => later(0));
+  $("store-search").addEventListener("input", () => later(250));
   $("store-back").addEventListener("click", () => { page -= 1; refresh(); });
   $("store-next").addEventListener("click", () => { page += 1; refresh(); });
 }
@@ -31,7 +33,8 @@ async function refresh() {
     search: $("store-search").value, page,
   });
   try {
-    const found = await json(`/api/store?${query}`);
+    const mine = ++turn, found = await json(`/api/store?${query}`);
+    if (mine !== turn) return;
     page = found.page;
     $("store-count").textContent = found.count === 1 ? "1 image" : `${found.count} images`;
     $("store-page").textContent = `page ${found.page + 1} of ${found.pages}`;

@@ -2,7 +2,9 @@
 
 export const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 export const signed = (value, digits = 2) => (value >= 0 ? "+" : "") + number(value, digits);
-export const percent = (share) => `${number(100 * share, share < 0.0995 && share > 0 ? 1 : 0)} %`;
+// three digits that count
+export const short = (value) => number(value, value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2);
+export const percent = (share) => `${number(100 * share, share < 0.0995 && share > 0 ? 1 : 0)}\u00a0%`;
 
 // [factor, " × 10⁻³"] that bring a value to between 1 and 1000
 export function power(value) {
