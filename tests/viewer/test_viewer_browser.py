@@ -105,7 +105,8 @@ def open_with_lesion(driver, viewed, finding=4):
     row = next(r for r in store.split("test") if store.labels[r, finding] == 1)
     by(driver, "#open-store").click()
     Select(by(driver, "#store-finding")).select_by_visible_text(FINDINGS[finding])
-    wait(driver, f"document.querySelector('#store-images b')?.textContent === '{store.ids[row]}'")
+    wait(driver, "document.getElementById('store-images').ariaBusy === 'false'")
+    assert by(driver, "#store-images b").text == store.ids[row]
     by(driver, "#store-images button").click()
     complete(driver)
     by(driver, f".finding input[value='{finding}']").send_keys(Keys.SPACE)
@@ -331,6 +332,7 @@ def test_images_are_there_after_a_reload_and_gone_when_forgotten(page, tmp_path)
 def test_no_request_leaves_for_another_place(page, address, viewed):
     page.get_log("performance")
     page.get(address)
+    wait(page, "document.body.dataset.ready")
     open_with_lesion(page, viewed)
     for tab in ("model", "compare"):
         by(page, f"#tab-{tab}").click()

@@ -220,6 +220,13 @@ def test_a_session_keeps_only_so_many_images_and_there_are_only_so_many_sessions
     assert full.status_code == 503 and "too many" in full.json()["error"]
 
 
+def test_a_refused_file_takes_nobodys_place(serve):
+    client = serve(sessions=1)
+    for _ in range(3):
+        assert upload(another(client), b"no image").status_code == 422
+    assert upload(client, picture()).status_code == 201
+
+
 def test_shutting_down_removes_the_folder(viewed):
     with TestClient(create_app(*viewed), base_url="http://localhost") as client:
         folder = client.app.state.viewer.folder

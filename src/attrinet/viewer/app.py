@@ -138,8 +138,7 @@ class Viewer:
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > self.limits.upload_bytes:
             raise self._too_large(name)
-        session = self._session(request) or self.sessions.create()
-        path = self.folder / secrets.token_hex(16)
+        before, path = self._session(request), self.folder / secrets.token_hex(16)
         async with self.reading:
             try:
                 with anyio.fail_after(self.limits.upload_seconds):
@@ -150,7 +149,9 @@ class Viewer:
                 raise HTTPException(408, f"{name}: did not arrive within {self.limits.upload_seconds:g} s") from error
             finally:
                 path.unlink(missing_ok=True)
-        return self._open(session, Opened(name, image, None))
+        if before and self._session(request) is None:  # its owner has asked meanwhile to be forgotten
+            raise not_here()
+        return self._open(request, Opened(name, image, None))
 
     async def _receive(self, request: Request, path: Path, name: str) -> None:
         """The body, to a file; at no moment more than the limit of it."""
@@ -168,15 +169,19 @@ class Viewer:
 
     async def open_from_store(self, request: Request) -> Response:
         row = store_row(request, self.store)
-        session = self._session(request) or self.sessions.create()
         image = to_tensor(np.asarray(self.store.images[row])).numpy()
-        return self._open(session, Opened(str(self.store.ids[row]), image, row))
+        return self._open(request, Opened(str(self.store.ids[row]), image, row))
 
-    def _open(self, session: Session, opened: Opened) -> Response:
-        """Start predicting, finding by finding, and answer at once."""
-        for finding in range(len(self.model.findings)):
-            call = partial(explain_finding, self.model, opened.image, finding)
-            opened.findings.append(self.predicting.submit(finding, call))
+    def _open(self, request: Request, opened: Opened) -> Response:
+        """Start predicting, finding by finding, and answer at once. Only who opens something gets a session."""
+        session = self._session(request) or self.sessions.create()
+        try:
+            for finding in range(len(self.model.findings)):
+                call = partial(explain_finding, self.model, opened.image, finding)
+                opened.findings.append(self.predicting.submit(finding, call))
+        except Busy:
+            opened.close()
+            raise
         session.add(opened, self.limits.images)
         answer = JSONResponse(self._described(opened), 201)
         # a cookie of this browser session alone, that neither scripts nor other sites' requests can use

@@ -140,6 +140,9 @@ function drawMix() {
 function writeSum(said) {
   const table = $("sum"), own = said.cells?.[0] && "weight" in said.cells[0];
   const width = own ? 4 : 2;
+  const largest = Math.max(...(said.cells ?? []).map((cell) => Math.abs(cell.logits)), 1e-6);
+  const digits = said.cells ? Math.max(3, Math.min(6, 2 - Math.floor(Math.log10(largest)))) : 3;
+  const logits = (value) => signed(value, digits);
   const row = (className, head, ...values) => {
     const line = make("tr", { className }, make("th", { scope: "row" }, head));
     while (values.length < width - 1) values.unshift("");
@@ -151,20 +154,20 @@ function writeSum(said) {
     const [factor, times] = power(Math.max(...said.cells.map((c) => Math.abs(c.change ?? 1))));
     const head = own ? ["term", `mean change in the cell${times}`, "weight", "logits"] : ["term", "logits"];
     const line = make("tr", {}, ...head.map((text) => make("th", { scope: "col", textContent: text })));
-    body.append(row("", "bias", signed(said.bias, 3)));
+    body.append(row("", "bias", logits(said.bias)));
     said.cells.forEach((cell, k) => {
       const cells = own ? [signed(cell.change * factor, 2), `× ${signed(cell.weight, 3)}`] : [];
-      const item = row("cell", pointer(cell, k), ...cells, `${own ? "= " : ""}${signed(cell.logits, 3)}`);
+      const item = row("cell", pointer(cell, k), ...cells, `${own ? "= " : ""}${logits(cell.logits)}`);
       item.addEventListener("mouseenter", () => point(k));
       item.addEventListener("mouseleave", () => point(null));
       body.append(item);
     });
-    body.append(row("", `the other ${said.others} cells together`, signed(said.others_logits, 3)));
+    body.append(row("", `the other ${said.others} cells together`, logits(said.others_logits)));
     table.replaceChildren(make("thead", {}, line), body);
   } else {
     table.replaceChildren(body);
   }
-  body.append(row("total", said.cells ? "sum = logit" : "logit", signed(said.logit, 3)));
+  body.append(row("total", said.cells ? "sum = logit" : "logit", logits(said.logit)));
   body.append(row("", "probability = 1 / (1 + exp(−logit))", number(said.probability, 4)));
   body.append(row("", "threshold", number(said.threshold, 4)));
   body.append(row("result", "decision", said.called ? `${said.name} is called` : `${said.name} is not called`));

@@ -18,6 +18,7 @@ export function startStore() {
   let waiting;
   const later = (milliseconds) => {
     clearTimeout(waiting);
+    busy(true);
     waiting = setTimeout(() => { page = 0; refresh(); }, milliseconds);
   };
   $("store-filter").addEventListener("change", () => later(0));
@@ -26,7 +27,10 @@ export function startStore() {
   $("store-next").addEventListener("click", () => { page += 1; refresh(); });
 }
 
+const busy = (is) => $("store-images").setAttribute("aria-busy", is);
+
 async function refresh() {
+  busy(true);
   $("store-state").disabled = !$("store-finding").value;
   const query = new URLSearchParams({
     split: $("store-split").value, finding: $("store-finding").value, state: $("store-state").value,
@@ -41,6 +45,7 @@ async function refresh() {
     $("store-back").disabled = !found.page;
     $("store-next").disabled = found.page + 1 >= found.pages;
     $("store-images").replaceChildren(...found.images.map(entry));
+    busy(false);
   } catch (error) {
     $("store-dialog").close();
     complain(error);
