@@ -22,6 +22,7 @@ VERBS = {
     "global": "draw class centres and classifier weights",
     "report": "write the self-contained HTML report of a run",
     "export": "write a model for another runtime: ONNX, OpenVINO",
+    "view": "look at predictions and their evidence in the browser",
     "import": "import a checkpoint folder of the authors' code",
 }
 

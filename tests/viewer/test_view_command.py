@@ -1,0 +1,50 @@
+"""attrinet view as a user starts and stops it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from click.testing import CliRunner
+
+from attrinet.cli.view import command
+from attrinet.errors import AttrinetError
+
+
+def test_it_serves_on_localhost_says_where_and_leaves_nothing_when_stopped(viewed, tmp_path):
+    run, store = viewed
+    server = subprocess.Popen(
+        [sys.executable, "-m", "attrinet", "view", run.path, "--store", store.path, "--port", "0", "--device", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        address = server.stdout.readline().split(": ")[1].split()[0]
+        assert address.startswith("http://localhost:")
+        page = urllib.request.urlopen(address, timeout=120).read().decode()
+        assert "<title>attrinet viewer</title>" in page
+        assert [p.name for p in tmp_path.glob("attrinet-view-*")]
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=60)
+    finally:
+        server.kill()
+        server.wait()
+    assert server.returncode == 0 and "nothing was kept" in out and "Traceback" not in err
+    assert not list(tmp_path.glob("attrinet-view-*"))
+
+
+def test_a_port_in_use_and_a_store_that_is_not_there_are_said_in_one_line(viewed, tmp_path):
+    run, store = viewed
+    with socket.create_server(("localhost", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments, message in [
+            (["--store", str(store.path), "--port", port], f"--port {port}: cannot listen there"),
+            (["--store", str(tmp_path / "no")], "no store found"),
+            (["--host", "no.such.name.invalid"], "--host no.such.name.invalid"),
+        ]:
+            with pytest.raises(AttrinetError, match=message) as failure:
+                CliRunner().invoke(command, [str(run.path), *arguments], catch_exceptions=False)
+            assert "\n" not in str(failure.value)
