@@ -40,7 +40,7 @@ def test_the_card_has_the_front_matter_of_the_hub_and_names_what_it_does_not_kno
     assert yaml.safe_load(front)["library_name"] == "attrinet"
     assert yaml.safe_load(front)["pipeline_tag"] == "image-classification"
     assert "Cardiomegaly, Edema" in body
-    for unknown in ("licence of the weights", "no evaluation was at hand", "no store was at hand"):
+    for unknown in ("licence of the weights", "no evaluation was at hand", "its store was not at hand"):
         assert f"*Not stated by the run*: {unknown}" in body or unknown in body
 
 

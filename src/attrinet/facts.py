@@ -14,7 +14,8 @@ from attrinet.errors import AttrinetError
 class Facts:
     """title: of the run. kind: of the model ("Attri-Net"). parameters: without the critic. Empty mappings where a run
     does not say: config (of training, as config.yaml), training ("step", "best_auc"), store (meta.json), metrics
-    (metrics.json). views: projection → images. shared_patients: in more than one split; None: not counted."""
+    (metrics.json). views: projection → images. shared_patients: in more than one split; None: not counted. own_store:
+    the store is the one the model was trained on, as far as its path tells."""
 
     title: str
     kind: str
@@ -28,6 +29,7 @@ class Facts:
     metrics: Mapping
     views: Mapping[str, int]
     shared_patients: int | None
+    own_store: bool
 
     @property
     def phantoms(self) -> bool:
@@ -46,13 +48,16 @@ def gather(
     (left out: read from the run folder where they are there). Raises AttrinetError for a damaged file."""
     folder = Path(run) if run is not None else None
     training = read_json(folder, "best/training.json", "training.json")
+    config = training.pop("config", {})
+    trained_on = config.get("data", {}).get("store")
     return Facts(
         title=title, kind=model.name, findings=tuple(model.findings), image_size=model.image_size,
         parameters=sum(p.numel() for name, p in model.named_parameters() if not name.startswith("critic.")),
         explains_itself=hasattr(model, "attribute"),
-        config=training.pop("config", {}), training=training, store=store.meta if store else {},
+        config=config, training=training, store=store.meta if store else {},
         metrics=read_json(folder, "evaluation/metrics.json") if metrics is None else metrics,
         views=views(store) if store else {}, shared_patients=shared_patients(store) if store else None,
+        own_store=bool(store and trained_on and Path(trained_on).resolve() == store.path.resolve()),
     )
 
 

@@ -85,8 +85,10 @@ def evaluation_data(facts: Facts) -> Section:
 
 def training_data(facts: Facts) -> Section:
     counts = facts.store.get("counts")
-    if not counts:
-        return Section("Training data", (), ("training data: no store was at hand",))
+    if not counts or (facts.config and not facts.own_store):
+        trained_on = facts.config.get("data", {}).get("store")
+        known = (("Store", f"{trained_on}, which was not at hand"),) if trained_on else ()
+        return Section("Training data", known, ("training data: its store was not at hand",))
     known = [("Source", f"adapter “{facts.store['adapter']}”" + (", procedural phantoms" if facts.phantoms else "")),
              ("Images", "; ".join(f"{name}: {c['images']:,} of {c['patients']:,} patients"
                                   for name, c in counts.items())),
