@@ -15,7 +15,7 @@ class Facts:
     """title: of the run. kind: of the model ("Attri-Net"). parameters: without the critic. Empty mappings where a run
     does not say: config (of training, as config.yaml), training ("step", "best_auc"), store (meta.json), metrics
     (metrics.json). views: projection → images. shared_patients: in more than one split; None: not counted. own_store:
-    the store is the one the model was trained on, as far as its path tells."""
+    the store is the one the model was trained on, as far as its path tells. phantoms: its images were drawn."""
 
     title: str
     kind: str
@@ -30,11 +30,7 @@ class Facts:
     views: Mapping[str, int]
     shared_patients: int | None
     own_store: bool
-
-    @property
-    def phantoms(self) -> bool:
-        """Whether the images were drawn, not taken of patients."""
-        return "phantom" in json.dumps(self.store.get("recipe", {})) or self.store.get("adapter") == "phantom"
+    phantoms: bool
 
     @property
     def guided(self) -> str:
@@ -58,6 +54,7 @@ def gather(
         metrics=read_json(folder, "evaluation/metrics.json") if metrics is None else metrics,
         views=views(store) if store else {}, shared_patients=shared_patients(store) if store else None,
         own_store=bool(store and trained_on and Path(trained_on).resolve() == store.path.resolve()),
+        phantoms=bool(store) and drawn(store.meta),
     )
 
 
@@ -81,3 +78,10 @@ def views(store) -> dict[str, int]:
 def shared_patients(store) -> int:
     """Patients with images in more than one split."""
     return int((store.manifest.groupby("patient")["split"].nunique() > 1).sum())
+
+
+def drawn(meta: Mapping) -> bool:
+    """Whether a store holds phantoms, or phantoms with a tag as far as the store they were made of is still there."""
+    if meta["adapter"] == "shortcut":
+        meta = read_json(Path(meta["options"]["store"]), "meta.json")
+    return meta.get("adapter") == "phantom"
