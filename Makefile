@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint docs clean
 setup:            ## .venv with the pinned dependencies
 	@scripts/setup.sh
 demo: setup       ## the whole story on phantoms: train, evaluate, explain, report
@@ -7,5 +7,8 @@ test:             ## lint and test suite, in its own environment
 	@scripts/setup.sh dev
 	.venv/bin/ruff check src tests benchmarks
 	.venv/bin/pytest -n auto --dist loadfile
+docs:             ## the documentation site → build/site/index.html; a warning fails it
+	@scripts/setup.sh docs
+	.venv/bin/mkdocs build --strict
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs build

@@ -18,10 +18,13 @@ ALLOWED = {
     "metrics": {"metrics", "errors", "protocols"},
     "posthoc": {"posthoc", "nets", "errors", "protocols"},
     "provenance": set(),
+    "facts": {"errors"},
+    "model_card": {"facts"},
     "folder": {"baselines", "data", "nets", "errors"},
+    "hub": {"baselines", "data", "nets", "folder", "facts", "model_card", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
     "evaluation": {"evaluation", "data", "metrics", "protocols", "errors"},
-    "report": {"report", "data", "nets", "metrics", "errors"},
+    "report": {"report", "data", "nets", "metrics", "facts", "model_card", "errors"},
     "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
 }
 

@@ -10,11 +10,12 @@ from attrinet.data.images import read_image
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.folder import load, save_model
+from attrinet.hub import from_pretrained, save_pretrained
 from attrinet.nets.attrinet import AttriNet, Explanation, GlobalExplanation
 from attrinet.protocols import Classifier, Explainer
 
 __version__ = "0.1.0"
 __all__ = [
     "AttriNet", "AttrinetError", "Classifier", "Explainer", "Explanation", "GlobalExplanation", "Store",
-    "load", "read_image", "save_model",
+    "from_pretrained", "load", "read_image", "save_model", "save_pretrained",
 ]

@@ -97,7 +97,7 @@ def test_global_and_report_are_written_and_the_report_needs_nothing_else(work):
     attrinet("report", "runs/tiny", cwd=work)
     page = (work / "runs/tiny/report.html").read_text()
     assert "src=\"http" not in page and "href=\"http" not in page and page.count("data:image/png;base64,") >= 4
-    for name in FINDINGS:
+    for name in (*FINDINGS, "Data card", "Model card", "CLAIM 2024"):
         assert name in page
 
 
@@ -135,6 +135,7 @@ def test_the_demo_tells_the_whole_story_and_goes_on_where_it_was(tmp_path):
     (("train", "tiny.yaml"), "already holds a run"),
     (("evaluate", "nowhere"), "config.json: not found"),
     (("report", "runs/tiny", "--evaluation", "nowhere"), "run attrinet evaluate first"),
+    (("report", "runs/tiny", "runs/tiny", "--evaluation", "x"), "each one's own evaluation is read"),
     (("explain", "runs/tiny", "png/3.png", "--findings", "Edma"), "did you mean 'Edema'"),
     (("explain", "runs/tiny", "png/3.png", "--format", "jpg"), "--format jpg"),
     (("evaluate", "runs/tiny", "--device", "quantum"), "--device quantum"),

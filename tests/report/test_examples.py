@@ -1,8 +1,9 @@
 """Examples are chosen by rule, not by looks."""
 
+import numpy as np
 import pandas as pd
 
-from attrinet.report.examples import choose, located
+from attrinet.report.examples import best_and_worst, choose, failures, located, located_extremes
 
 
 def table(probabilities, labels, threshold=0.5):
@@ -28,3 +29,24 @@ def test_located_examples_are_at_the_first_and_third_quarter():
                          "inside": [0.7, 0.1, 0.3, 0.2, 0.6, 0.5, 0.4, 0.9], "area": 0.1})
     assert located(rows, ("Edema",))["inside"].tolist() == [0.2, 0.6]
     assert located(rows.iloc[:0], ("Edema",)).empty
+
+
+def test_failures_are_the_clearest_first_and_say_of_how_many():
+    rows = table([0.9, 0.1, 0.3, 0.2, 0.8, 0.7, 0.4], [1, 1, 1, 1, 0, 0, None])
+    (found,) = failures(rows, ("Edema",), each=2)
+    assert [id for id, _ in found.missed] == ["i1", "i3"] and found.missed_of == 3 and found.present == 4
+    assert [id for id, _ in found.alarms] == ["i4", "i5"] and found.alarms_of == 2 and found.absent == 2
+
+
+def test_best_and_worst_are_the_ends_of_the_cross_entropy_among_images_with_a_finding():
+    rows = pd.concat([table([0.9, 0.6, 0.2, 0.01], [1, 1, 1, 0]),
+                      table([0.1, 0.1, 0.1, 0.01], [0, 0, None, 0]).assign(finding="Effusion")])
+    best, worst = best_and_worst(rows, each=1)
+    assert [e.id for e in best] == ["i0"] and [e.id for e in worst] == ["i2"]  # i3 has no finding
+    assert f"{-(np.log(0.9) + np.log(0.9)) / 2:.3f}" in best[0].why
+
+
+def test_located_extremes_are_the_best_of_every_finding_then_the_worst():
+    rows = pd.DataFrame({"id": list("abcd"), "finding": ["Edema"] * 3 + ["Effusion"], "called": True,
+                         "inside": [0.3, 0.9, 0.1, 0.5], "area": 0.1})
+    assert located_extremes(rows, ("Edema", "Effusion"))["id"].tolist() == ["b", "c"]

@@ -3,79 +3,88 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
 
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.facts import gather
 from attrinet.metrics.auc import roc
-from attrinet.nets.attrinet import AttriNet
+from attrinet.model_card import model_card
 from attrinet.report import figures
-from attrinet.report.examples import Example, choose, located
+from attrinet.report.cases import cases_picture, evidence_picture, explained, located_picture
+from attrinet.report.claim import claim
+from attrinet.report.curves import losses_figure
+from attrinet.report.data_card import data_card
+from attrinet.report.examples import best_and_worst, choose, failures
+from attrinet.report.pages import number, write_page
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What `attrinet evaluate` wrote about a run."""
+
+    metrics: dict
+    predictions: pd.DataFrame
+    localisation: pd.DataFrame
+
+
+def read_evaluation(folder: Path) -> Judged:
+    """Raises AttrinetError when there is no usable evaluation in the folder."""
+    try:
+        return Judged(
+            json.loads((folder / "metrics.json").read_text()), pd.read_parquet(folder / "predictions.parquet"),
+            pd.read_parquet(folder / "localisation.parquet"),
+        )
+    except (OSError, ValueError) as error:
+        raise AttrinetError(f"{folder}: no usable evaluation ({error}); run attrinet evaluate first") from error
 
 
 def build_report(
-    out: Path, *, title: str, model: AttriNet, store: Store, evaluation: Path, log: list[dict] = (), config: str = "",
+    out: Path, *, title: str, model, store: Store, evaluation: Path, log: list[dict] = (), config: str = "",
+    run: Path | None = None,
 ) -> Path:
     """Write one HTML file to `out`, without any link to elsewhere.
 
-    evaluation: folder that `attrinet evaluate` wrote. log: records of metrics.jsonl. config: YAML of the run.
+    model: an Attri-Net or a baseline; what a model cannot show is left out. evaluation: folder that `attrinet evaluate`
+    wrote. log: records of metrics.jsonl. config: YAML of the run. run: its folder, for what training left there.
     Raises AttrinetError when there is no evaluation yet.
     """
-    try:
-        metrics = json.loads((evaluation / "metrics.json").read_text())
-        predictions = pd.read_parquet(evaluation / "predictions.parquet")
-        localisation = pd.read_parquet(evaluation / "localisation.parquet")
-    except (OSError, ValueError) as error:
-        raise AttrinetError(f"{evaluation}: no usable evaluation ({error}); run attrinet evaluate first") from error
-    store = store.select(model.findings)
+    judged = read_evaluation(evaluation)
+    metrics, predictions, findings = judged.metrics, judged.predictions, model.findings
+    store = store.select(findings)
     row_of = {id: k for k, id in enumerate(store.ids)}
-    typical, wrong = choose(predictions, model.findings)
-    page = template().render(
-        title=title, metrics=metrics, findings=model.findings, store=store.meta, parameters=parameters(model),
-        calls=calls_table(metrics, predictions, model.findings), size=model.image_size, config=config,
-        roc=figures.data_uri(roc_picture(predictions, metrics, model.findings)),
-        aucs=figures.data_uri(figures.intervals_figure(auc_rows(metrics, model.findings), "AUC, 95 % interval", 0.5)),
-        training=training_picture(log),
-        typical=[explained(model, store, row_of, e) for e in typical],
-        wrong=[explained(model, store, row_of, e) for e in wrong],
+    lost = [id for id in predictions["id"].unique() if id not in row_of]
+    if lost:
+        raise AttrinetError(f"{evaluation}: judged images that {store.path} lacks ({lost[0]}, …); name the store it "
+                            "was made on with --store")
+    facts = gather(model, title, run=run, store=store, metrics=metrics)
+    own_explainer = metrics.get("explainer", {}).get("name", model.name) == model.name
+    localisation = judged.localisation if own_explainer else judged.localisation.iloc[:0]
+    answers, unanswered = claim(facts)
+    typical, wrong = choose(predictions, findings)
+    best, worst = best_and_worst(predictions)
+
+    def show(examples):
+        return [explained(model, store, row_of, e) for e in examples]
+
+    return write_page(
+        out, "report.html", title=title, metrics=metrics, findings=findings, facts=facts, config=config,
+        data=data_card(store, facts), calls=calls_table(metrics, predictions, findings),
+        roc=figures.data_uri(roc_picture(predictions, metrics, findings)),
+        aucs=figures.data_uri(figures.intervals_figure(auc_rows(metrics, findings), "AUC, 95 % interval", 0.5)),
+        training=training_picture(log), losses=losses_picture(log), typical=show(typical), best=show(best),
+        worst=show(worst), wrong=show(wrong),
+        failures=[(f, cases_picture(model, store, row_of, f)) for f in failures(predictions, findings)],
         evidence=evidence_picture(model, store, row_of, localisation),
-        centers=figures.data_uri(figures.global_figure(model.global_explanation())),
+        extremes=located_picture(model, store, row_of, localisation), own_explainer=own_explainer,
+        centers=figures.data_uri(figures.global_figure(model.global_explanation()))
+        if hasattr(model, "global_explanation") else None,
+        card=model_card(facts), claim=answers, unanswered=unanswered,
     )
-    temporary = out.with_suffix(".tmp")
-    try:
-        temporary.write_text(page)
-        temporary.replace(out)
-    except OSError as error:
-        raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
-    return out
-
-
-def template():
-    env = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    env.filters["interval"] = interval
-    env.filters["number"] = number
-    text = resources.files("attrinet.report").joinpath("templates/report.html").read_text()
-    return env.from_string(text)
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def interval(value: dict, digits: int = 2) -> str:
-    """0.93 [0.91, 0.95]"""
-    if value["value"] is None:
-        return "–"
-    return f"{number(value['value'], digits)} [{number(value['low'], digits)}, {number(value['high'], digits)}]"
-
-
-def parameters(model: AttriNet) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def calls_table(metrics: dict, predictions: pd.DataFrame, findings: tuple[str, ...]) -> list[dict]:
@@ -85,7 +94,7 @@ def calls_table(metrics: dict, predictions: pd.DataFrame, findings: tuple[str, .
         rows.append({
             "finding": name, "present": int((labels == 1).sum()), "absent": int((labels == 0).sum()),
             "unknown": int(labels.isna().sum()), "auc": metrics["auc"][name], **metrics["calls"][name],
-            "class_sensitivity": metrics["class_sensitivity"][name],
+            "class_sensitivity": metrics.get("class_sensitivity", {}).get(name),
         })
     return rows
 
@@ -112,32 +121,6 @@ def training_picture(log: list[dict]) -> str | None:
     return figures.data_uri(figures.training_figure(train, valid)) if train and valid else None
 
 
-def explained(model: AttriNet, store: Store, row_of: dict, example: Example) -> dict:
-    """One picture: lines for the findings that are called or present, the example's own first."""
-    row = row_of[example.id]
-    images = store.batch([row])
-    out = model.explain(images)
-    own = model.findings.index(example.finding)
-    shown = [own] + [
-        c for c in range(len(model.findings)) if c != own and (out.called[0, c] or store.labels[row, c] == 1)
-    ]
-    masks = {c: m for c in shown if (m := store.mask(row, c)) is not None}
-    present = [f for c, f in enumerate(model.findings) if store.labels[row, c] == 1]
-    fig = figures.explanation_figure(images[0, 0].numpy(), out, 0, shown, masks)
-    return {"picture": figures.data_uri(fig), "why": example.why, "id": example.id,
-            "present": ", ".join(present) or "none of the findings", "outlined": bool(masks)}
-
-
-def evidence_picture(model: AttriNet, store: Store, row_of: dict, localisation: pd.DataFrame) -> str | None:
-    chosen = located(localisation, model.findings, each=2 if len(model.findings) <= 5 else 1)
-    if chosen.empty:
-        return None
-    images, evidence, masks, captions = [], [], [], []
-    for item in chosen.itertuples():
-        row, c = row_of[item.id], model.findings.index(item.finding)
-        x = store.batch([row])
-        images.append(x[0, 0].numpy())
-        evidence.append(model.attribute(x.to(model.device), c)[0].clamp(min=0).cpu().numpy())
-        masks.append(store.mask(row, c))
-        captions.append(f"{item.finding}\n{item.inside:.0%} in {item.area:.1%} of the area")
-    return figures.data_uri(figures.evidence_figure(np.stack(images), np.stack(evidence), np.stack(masks), captions))
+def losses_picture(log: list[dict]) -> str | None:
+    fig = losses_figure([r for r in log if r["kind"] == "train"])
+    return figures.data_uri(fig) if fig else None

@@ -48,9 +48,9 @@ def bare(axes) -> None:
         spine.set_visible(False)
 
 
-def color_bar(fig: Figure, axes, half: float, unit: str) -> None:
+def color_bar(fig: Figure, axes, half: float, unit: str, aspect: float = 22) -> None:
     bar = fig.colorbar(ScalarMappable(Normalize(-half, half), SIGNED), ax=axes, location="bottom", shrink=0.86,
-                       aspect=22, pad=0.02)
+                       aspect=aspect, pad=0.02)
     bar.set_label(unit, fontsize=7.5, color=INK)
     bar.set_ticks([-half, 0, half], labels=[f"−{half:.2g}", "0", f"+{half:.2g}"])
     bar.ax.tick_params(labelsize=7.5, length=2)
@@ -180,6 +180,42 @@ def evidence_figure(
     return fig
 
 
+def cases_figure(
+    images: np.ndarray, contributions: np.ndarray | None, masks: Sequence[np.ndarray | None], captions: Sequence[str],
+    columns: int = 5,
+) -> Figure:
+    """Cases in one line, below each the contributions to one logit where there are any; known lesions outlined.
+
+    images: (B, H, W) in [-1, 1]. contributions: (B, H, W) or None, on one colour range. columns: room in the line.
+    One set of axes for all: a report draws many of these, and axes are what takes time.
+    """
+    stacked, size = (1 if contributions is None else 2), images.shape[-1]
+    pitch = size + max(size // 24, 1)  # a case and the gap beside it
+    canvas = np.ones((pitch * stacked, pitch * columns, 3))
+    half = None if contributions is None else limit(contributions * 1e3)
+    outline = np.zeros(canvas.shape[:2], bool)
+    for k, image in enumerate(images):
+        layers = [np.repeat(((image + 1) / 2)[..., None], 3, 2)]
+        if half is not None:
+            layers.append(blend(image, contributions[k] * 1e3, half))
+        for line, layer in enumerate(layers):
+            place = np.s_[line * pitch : line * pitch + size, k * pitch : k * pitch + size]
+            canvas[place] = layer
+            if masks[k] is not None:
+                outline[place] = masks[k]
+    fig = figure(columns, stacked, extra_height=0.4 + (0.55 if stacked == 2 else 0))
+    axes = fig.subplots()
+    axes.imshow(canvas, interpolation="nearest")
+    if outline.any():
+        axes.contour(outline, levels=[0.5], colors="#2fbf4f", linewidths=1.2)
+    for k, caption in enumerate(captions):
+        axes.text(k * pitch + size / 2, -0.03 * size, caption, ha="center", va="bottom", fontsize=8.5, color=INK)
+    bare(axes)
+    if half is not None:
+        color_bar(fig, axes, half, CONTRIBUTION_UNIT, aspect=60)
+    return fig
+
+
 def roc_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Mapping[str, str]) -> Figure:
     """ROC curves: finding → (false positive rate, true positive rate); labels: finding → legend text."""
     fig = Figure(figsize=(4.6, 4.3), layout="constrained")
@@ -209,21 +245,23 @@ def intervals_figure(rows: Sequence[tuple[str, float, float, float]], label: str
 
 
 def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
-    """Validation AUC and losses over generator steps, from the records of metrics.jsonl."""
+    """Validation AUC and cross-entropies over training steps, from the records of metrics.jsonl."""
     fig = Figure(figsize=(9.2, 2.9), layout="constrained")
     left, right = fig.subplots(1, 2)
     findings = list(valid[-1]["auc"]) if valid else []
     for name, color in zip(findings, colors(len(findings)), strict=True):
         left.plot([r["step"] for r in valid], [r["auc"][name] for r in valid], color=color, linewidth=1.2, label=name)
     left.plot([r["step"] for r in valid], [r["mean_auc"] for r in valid], color=INK, linewidth=2.2, label="mean")
-    left.set(xlabel="generator steps", ylabel="validation AUC")
+    steps = "steps" if any("model/classification" in r for r in train) else "generator steps"
+    left.set(xlabel=steps, ylabel="validation AUC")
     left.legend(fontsize=7, frameon=False, loc="lower right")
-    names = {"generator/classification": "classification, before λ", "classifier/loss": "classifiers on fresh maps"}
+    names = {"generator/classification": "classification, before λ", "classifier/loss": "classifiers on fresh maps",
+             "model/classification": "classification"}
     for (key, label), color in zip(names.items(), COLORS, strict=False):
         points = [(r["step"], r[key]) for r in train if key in r]
         if points:
             right.plot(*zip(*points, strict=True), color=color, linewidth=1.4, label=label)
-    right.set(xlabel="generator steps", ylabel="cross-entropy, nats")
+    right.set(xlabel=steps, ylabel="cross-entropy, nats")
     right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
         tidy(axes)

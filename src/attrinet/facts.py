@@ -1,0 +1,87 @@
+"""What a run can say about itself: the one source of model cards, checklists and reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from attrinet.errors import AttrinetError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """title: of the run. kind: of the model ("Attri-Net"). parameters: without the critic. Empty mappings where a run
+    does not say: config (of training, as config.yaml), training ("step", "best_auc"), store (meta.json), metrics
+    (metrics.json). views: projection → images. shared_patients: in more than one split; None: not counted. own_store:
+    the store is the one the model was trained on, as far as its path tells. phantoms: its images were drawn."""
+
+    title: str
+    kind: str
+    findings: tuple[str, ...]
+    image_size: int
+    parameters: int
+    explains_itself: bool
+    config: Mapping
+    training: Mapping
+    store: Mapping
+    metrics: Mapping
+    views: Mapping[str, int]
+    shared_patients: int | None
+    own_store: bool
+    phantoms: bool
+
+    @property
+    def guided(self) -> str:
+        return self.config.get("guidance", {}).get("mode", "none")
+
+
+def gather(
+    model, title: str, *, run: str | Path | None = None, store=None, metrics: Mapping | None = None
+) -> Facts:
+    """Facts of a model; run: its run folder or model folder, store: the Store it is judged on, metrics: metrics.json
+    (left out: read from the run folder where they are there). Raises AttrinetError for a damaged file."""
+    folder = Path(run) if run is not None else None
+    training = read_json(folder, "best/training.json", "training.json")
+    config = training.pop("config", {})
+    trained_on = config.get("data", {}).get("store")
+    return Facts(
+        title=title, kind=model.name, findings=tuple(model.findings), image_size=model.image_size,
+        parameters=sum(p.numel() for name, p in model.named_parameters() if not name.startswith("critic.")),
+        explains_itself=hasattr(model, "attribute"),
+        config=config, training=training, store=store.meta if store else {},
+        metrics=read_json(folder, "evaluation/metrics.json") if metrics is None else metrics,
+        views=views(store) if store else {}, shared_patients=shared_patients(store) if store else None,
+        own_store=bool(store and trained_on and Path(trained_on).resolve() == store.path.resolve()),
+        phantoms=bool(store) and drawn(store.meta),
+    )
+
+
+def read_json(folder: Path | None, *names: str) -> dict:
+    """The first of these files that is there; {} where none is."""
+    for path in [folder / name for name in names] if folder else []:
+        if path.is_file():
+            try:
+                return json.loads(path.read_text())
+            except (OSError, ValueError) as error:
+                raise AttrinetError(f"{path}: damaged ({error})") from error
+    return {}
+
+
+def views(store) -> dict[str, int]:
+    """Projection → images, "not stated" where the manifest has none."""
+    counts = store.manifest["view"].astype("object").fillna("not stated").value_counts()
+    return {str(view): int(count) for view, count in counts.items()}
+
+
+def shared_patients(store) -> int:
+    """Patients with images in more than one split."""
+    return int((store.manifest.groupby("patient")["split"].nunique() > 1).sum())
+
+
+def drawn(meta: Mapping) -> bool:
+    """Whether a store holds phantoms, or phantoms with a tag as far as the store they were made of is still there."""
+    if meta["adapter"] == "shortcut":
+        meta = read_json(Path(meta["options"]["store"]), "meta.json")
+    return meta.get("adapter") == "phantom"

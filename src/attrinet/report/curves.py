@@ -1,0 +1,67 @@
+"""Curves of one or several runs: losses and validation AUC over training, intervals side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from attrinet.report.figures import COLORS, INK, colors, tidy
+
+LOSSES = {
+    "critic/loss": "critic, eq. 1", "generator/adversarial": "adversarial, eq. 2",
+    "generator/l1": "size of maps, eq. 3", "generator/center": "class centres, eq. 5",
+    "generator/guidance": "guidance, eq. 6", "model/guidance": "guidance",
+}
+
+
+def losses_figure(train: Sequence[dict]) -> Figure | None:
+    """Every other loss of metrics.jsonl over training steps, before its weight λ, an axes each; None without any."""
+    found = {key: label for key, label in LOSSES.items() if any(key in r for r in train)}
+    if not found:
+        return None
+    fig = Figure(figsize=(9.2, 2.1 * -(-len(found) // 3)), layout="constrained")
+    grid = fig.subplots(-(-len(found) // 3), 3, squeeze=False)
+    for axes, (key, label) in zip(grid.flat, found.items(), strict=False):
+        points = [(r["step"], r[key]) for r in train if key in r]
+        axes.plot(*zip(*points, strict=True), color=COLORS[0], linewidth=1.2)
+        axes.set_title(label, fontsize=8.5, color=INK)
+        axes.set_xlabel("steps")
+        tidy(axes)
+    for axes in grid.flat[len(found):]:
+        axes.set_visible(False)
+    return fig
+
+
+def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]], label: str) -> Figure:
+    """Lines over training steps, one a run: name → (step, value)."""
+    fig = Figure(figsize=(6.4, 3.0), layout="constrained")
+    axes = fig.subplots()
+    for (name, points), color in zip(curves.items(), colors(len(curves)), strict=True):
+        axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, marker=".", label=name)
+    axes.set(xlabel="steps", ylabel=label)
+    axes.legend(fontsize=7.5, frameon=False, loc="lower right")
+    tidy(axes)
+    return fig
+
+
+def grouped_intervals_figure(
+    groups: Sequence[str], runs: Mapping[str, Sequence[tuple[float, float, float]]], label: str, chance: float
+) -> Figure:
+    """Values with intervals, a line a run within each group: run → (value, low, high) in the order of `groups`."""
+    step = 0.17
+    fig = Figure(figsize=(6.4, len(groups) * (0.2 + step * len(runs)) + 1.2), layout="constrained")
+    axes = fig.subplots()
+    axes.axvline(chance, color="#c6ccd3", linewidth=1, linestyle="--")
+    height = 1 + step * len(runs)
+    for (n, (name, values)), color in zip(enumerate(runs.items()), colors(len(runs)), strict=True):
+        for k, (value, low, high) in enumerate(values):
+            y = k * height + n * step
+            axes.plot([low, high], [y, y], color=color, linewidth=2, solid_capstyle="round")
+            axes.plot(value, y, "o", color=color, markersize=4.5, label=name if k == 0 else None)
+    axes.set_yticks([k * height + step * (len(runs) - 1) / 2 for k in range(len(groups))], groups)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=min(len(runs), 4))
+    tidy(axes)
+    return fig

@@ -1,0 +1,37 @@
+"""HTML pages: templates, how numbers read in them, writing them whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from attrinet.errors import AttrinetError
+
+
+def write_page(out: Path, template: str, **values) -> Path:
+    """Render templates/`template` to `out`, which is replaced only by a finished page."""
+    env = Environment(loader=PackageLoader("attrinet.report"), autoescape=True, undefined=StrictUndefined,
+                      trim_blocks=True, lstrip_blocks=True)
+    env.filters["interval"] = interval
+    env.filters["number"] = number
+    env.filters["count"] = "{:,}".format
+    page = env.get_template(template).render(values)
+    temporary = out.with_suffix(".tmp")
+    try:
+        temporary.write_text(page)
+        temporary.replace(out)
+    except OSError as error:
+        raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
+    return out
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def interval(value: dict, digits: int = 2) -> str:
+    """0.93 [0.91, 0.95]"""
+    if value["value"] is None:
+        return "–"
+    return f"{number(value['value'], digits)} [{number(value['low'], digits)}, {number(value['high'], digits)}]"

@@ -1,0 +1,158 @@
+"""A report says what the run knows, names what it does not, and needs nothing but itself."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from attrinet.baselines import BASELINES
+from attrinet.cli.evaluate import run_evaluation
+from attrinet.cli.run_folder import Run
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
+from attrinet.errors import AttrinetError
+from attrinet.facts import gather, shared_patients
+from attrinet.nets.attrinet import AttriNet
+from attrinet.report.build import build_report, read_evaluation
+from attrinet.report.claim import ITEMS, claim
+from attrinet.report.data_card import data_card
+from attrinet.report.side_by_side import Column, build_side_by_side
+from attrinet.train.config import Config, dump_config
+
+LOG = [{"step": 2, "kind": "train", "critic/loss": 1.0, "generator/classification": 0.7, "classifier/loss": 0.7},
+       {"step": 2, "kind": "valid", "auc": {"Edema": 0.6}, "mean_auc": 0.6},
+       {"step": 4, "kind": "train", "critic/loss": 0.5, "generator/classification": 0.6, "classifier/loss": 0.6},
+       {"step": 4, "kind": "valid", "auc": {"Edema": 0.7}, "mean_auc": 0.7}]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """60 phantoms; one label unknown, two images left out for a reason."""
+    source = phantom_source(60, 32, seed=3)
+    source.manifest.loc[source.manifest.index[source.manifest["split"] == "train"][0], "Edema"] = None
+    source.excluded["lateral view"] = 2
+    return prepare(source, tmp_path_factory.mktemp("data") / "store", 32, progress=False)
+
+
+def judged_run(model, store, folder):
+    """A run folder with what training and `evaluate` would have left."""
+    (folder / "best").mkdir(parents=True)
+    config = Config()
+    config.data.store = str(store.path)
+    saved = {"data": {"store": str(store.path), "contrast": [0.8, 1.4], "brightness": [0.8, 1.1]},
+             "run": {"seed": 7, "batch_size": 4, "precision": "fp32"}, "guidance": {"mode": "none"}}
+    (folder / "best/training.json").write_text(json.dumps({"step": 4, "best_auc": 0.7, "config": saved}))
+    (folder / "config.yaml").write_text(dump_config(config))
+    run_evaluation(Run(folder, model.eval(), None), store.select(model.findings), "test", (), folder / "evaluation",
+                   draws=10, grids=4, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(store, tmp_path_factory):
+    """An Attri-Net and a ResNet of one finding, judged on the store: name → (model, folder)."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("runs")
+    models = {"ours": AttriNet(["Edema"], 32, width=4, critic=False),
+              "theirs": BASELINES["resnet50"](["Edema"], 32, width=4, depth=18)}
+    return {name: (model, judged_run(model, store, folder / name)) for name, model in models.items()}
+
+
+def page_of(runs, name, store):
+    model, folder = runs[name]
+    log = LOG if name == "ours" else []
+    return build_report(folder / "report.html", title=name, model=model, store=store, run=folder, log=log,
+                        evaluation=folder / "evaluation", config=(folder / "config.yaml").read_text()).read_text()
+
+
+def test_the_report_of_an_attrinet_has_every_section_and_no_link_to_elsewhere(runs, store):
+    page = page_of(runs, "ours", store)
+    for name in ("data", "training", "predictions", "local", "evidence", "cases", "failures", "global", "card", "claim",
+                 "how"):
+        assert f'<h2 id="{name}">' in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page) and "@import" not in page and "url(" not in page
+    assert "lateral view" in page and "/ 1 ?" in page  # what was left out, and the unknown label
+    assert "no patient identifier is in two splits" in page
+    assert "Not stated by the run" in page and "licence of the weights" in page
+    assert "@media print" in page and "break-inside: avoid" in page
+
+
+def test_the_report_of_a_black_box_leaves_out_what_it_cannot_show(runs, store):
+    page = page_of(runs, "theirs", store)
+    assert "has no explanation of its own" in page and "class sensitivity</th>" not in page
+    assert 'id="global"' not in page and 'id="training"' not in page
+    assert '<h2 id="failures">' in page and '<h2 id="claim">' in page
+
+
+def test_the_data_card_counts_what_the_manifest_holds(runs, store):
+    model, folder = runs["ours"]
+    card = data_card(store, gather(model, "ours", run=folder, store=store))
+    edema = next(row for row in card["findings"] if row["name"] == "Edema")
+    for split, counts in zip(card["splits"], edema["splits"], strict=True):
+        rows = store.manifest[store.manifest["split"] == split["name"]]
+        assert split["images"] == len(rows) and split["patients"] == rows["patient"].nunique()
+        assert counts == {"present": (rows["Edema"] == 1).sum(), "absent": (rows["Edema"] == 0).sum(),
+                          "unknown": rows["Edema"].isna().sum()}
+    assert card["excluded"] == [("lateral view", 2)] and card["own"]
+
+
+def test_every_item_of_claim_is_answered_with_its_source_or_left_to_the_authors(runs, store):
+    model, folder = runs["ours"]
+    answers, rest = claim(gather(model, "ours", run=folder, store=store))
+    assert sorted([a.number for a in answers] + [number for number, _ in rest]) == list(range(1, 45)) == list(ITEMS)
+    said = {a.number: a for a in answers}
+    assert "seed 7" in said[24].text and said[24].source == "config.yaml"
+    assert "1 unknown labels" in said[12].text and "2 lateral view" in said[35].text
+    assert "step 4" in said[26].text
+    assert {2, 3, 4, 5, 11, 34, 36, 40, 41, 44}.isdisjoint(said)  # only people can answer these
+
+
+def test_a_run_judged_on_another_store_does_not_describe_it_as_its_training_data(runs, store, tmp_path):
+    model, _ = runs["ours"]
+    other = prepare(phantom_source(20, 32, seed=4), tmp_path / "other", 32, progress=False)
+    facts = gather(model, "ours", run=runs["ours"][1], store=other)
+    answers, _ = claim(facts)
+    assert not facts.own_store and {7, 19, 20, 32, 35}.isdisjoint(a.number for a in answers)
+
+
+def test_patients_in_two_splits_are_counted():
+    manifest = pd.DataFrame({"patient": list("aabb"), "split": ["train", "test", "train", "train"]})
+    assert shared_patients(SimpleNamespace(manifest=manifest)) == 1
+
+
+def test_runs_side_by_side_show_both_and_warn_when_they_saw_other_images(runs, store, tmp_path):
+    def column(name, **changed):
+        model, folder = runs[name]
+        judged = read_evaluation(folder / "evaluation")
+        judged.metrics.update(changed)
+        facts = gather(model, name, run=folder, store=store, metrics=judged.metrics)
+        return Column(facts, judged, model, LOG)
+
+    page = build_side_by_side(tmp_path / "both.html", [column("ours"), column("theirs")]).read_text()
+    value = column("ours").judged.metrics["auc"]["Edema"]["value"]
+    assert f"{value:.3f} [" in page and "Calls that differ" in page
+    assert "not</b> judged on the same images" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
+    other = build_side_by_side(tmp_path / "x.html", [column("ours"), column("theirs", split="valid")]).read_text()
+    assert "not</b> judged on the same images" in other and "Calls that differ" not in other
+    with pytest.raises(AttrinetError, match="two runs have this name"):
+        build_side_by_side(tmp_path / "y.html", [column("ours"), column("ours")])
+
+
+def test_an_evaluation_of_other_images_is_refused(runs, store, tmp_path):
+    model, folder = runs["ours"]
+    other = prepare(phantom_source(20, 32, seed=9), tmp_path / "other", 32, progress=False)
+    with pytest.raises(AttrinetError, match="--store"):
+        build_report(tmp_path / "r.html", title="x", model=model, store=other, evaluation=folder / "evaluation")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_probabilities_on_the_page_are_those_of_the_evaluation(runs, store):
+    model, folder = runs["ours"]
+    predictions = read_evaluation(folder / "evaluation").predictions
+    row = int(np.flatnonzero(store.ids == predictions["id"].iloc[0])[0])
+    assert float(model.explain(store.batch([row])).probabilities[0, 0]) == pytest.approx(
+        predictions["probability"].iloc[0], abs=1e-6)
