@@ -14,13 +14,13 @@ lock() {
   file=$1; shift
   build=requirements/build.in
   compile() {
-    "$uv" pip compile pyproject.toml $build "${extras[@]}" -c "$pins" --generate-hashes --python-version 3.11 -q \
+    "$uv" pip compile pyproject.toml $build "${extras[@]}" -c "$pins" --generate-hashes --python-version 3.11.5 -q \
       --python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url --no-emit-find-links "$@"
   }
   extras=("$@"); set --
   skip=(--no-emit-package torch)
   for name in $(compile | grep -oE '^(nvidia|cuda|triton)[a-z0-9-]*' | sort -u); do skip+=(--no-emit-package "$name"); done
-  { echo "# Written by scripts/lock.sh; not to be edited. Python 3.11, Linux; all but PyTorch, see there."
+  { echo "# Written by scripts/lock.sh; not to be edited. Python 3.11.5 or a later 3.11, Linux; all but PyTorch, see there."
     compile "${skip[@]}"; } > "$file.tmp"
   mv "$file.tmp" "$file"
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv and installs attrinet into it with the pinned versions it was tested with; on Python 3.11 every file but
+# Makes .venv and installs attrinet into it with the pinned versions it was tested with; on Python 3.11 (3.11.5 on) every file but
 # PyTorch's is checked against the hashes of requirements/locked*.txt (scripts/lock.sh).
 # usage: scripts/setup.sh [EXTRA]   (EXTRA: dev for the test suite)
 # PyTorch: uv picks the CPU build where there is no GPU and the CUDA build where there is one; where uv cannot reach
@@ -24,7 +24,7 @@ if ! .venv/bin/python -c "import torch, sys; sys.exit('$torch'.split('==')[1] !=
 fi
 echo "attrinet: installing the package${extra:+ with [$extra]}"
 isolation=
-if .venv/bin/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) or sys.platform != "linux")'; then
+if .venv/bin/python -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info < (3, 12) or sys.platform != "linux")'; then
   pip install --no-deps --require-hashes -r "requirements/locked${extra:+-$extra}.txt"
   isolation=--no-build-isolation  # what builds it is locked too
 fi
