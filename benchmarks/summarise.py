@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from attrinet.metrics.paired import auc_difference
 from scipy.stats import binomtest
 
+from attrinet.metrics.paired import auc_difference
 from attrinet.metrics.suspicious_center import ALARM
 
 
