@@ -38,9 +38,9 @@ def test_the_parameters_are_a_resnet50_s_without_biases_for_two_input_channels()
     assert not any("bias" in name for name, _ in BcosResNet50(NAMES, 32, width=2).named_parameters())
 
 
-def test_nothing_but_b_cos_layers_norms_and_average_pooling_is_inside():
+def test_nothing_but_b_cos_layers_norms_and_average_pooling_does_anything():
     kinds = {type(m) for m in BcosResNet50(NAMES, 320, width=2).modules() if not list(m.children())}
-    assert kinds == {nn.Conv2d, Uncentered, nn.AvgPool2d}
+    assert kinds == {nn.Conv2d, Uncentered, nn.AvgPool2d, nn.Identity}
 
 
 @pytest.mark.parametrize("size,findings,depth,width", [

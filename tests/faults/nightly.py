@@ -6,7 +6,7 @@
 A kill comes a random time after a random entry into a phase (validation, writing a checkpoint, …), from another
 process. A killed command is given again, up to five times killed on the way; then it must end, and every file that it
 leaves must be, byte for byte, that of a run that nobody disturbed. Only TensorBoard's event files hold times of day and
-are not compared. Exit code 1 where a file differs.
+are not compared, nor is the time that explaining took. Exit code 1 where a file differs.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import collections
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -35,7 +36,7 @@ from PIL import Image
 import attrinet.cli.evaluate
 import attrinet.cli.explain
 import attrinet.data.prepare
-import attrinet.evaluation
+import attrinet.evaluation.bench
 import attrinet.report.figures
 import attrinet.train.run
 from attrinet.cli import cli
@@ -75,8 +76,8 @@ JOBS = (
          "validation": (attrinet.train.run, "validate"), "checkpoint": (checkpoint, "save_checkpoint"),
          "best": (checkpoint, "replace_folder"), "masks": (loop, "save_masks")}, ("--resume",)),
     Job("evaluate", lambda out: ["evaluate", "run", "--draws", "200", "--quiet", "--out", out],
-        {"predict": (attrinet.evaluation, "predict"), "locate": (attrinet.evaluation, "localise"),
-         "save": (attrinet.evaluation.Evaluation, "save")}),
+        {"predict": (attrinet.evaluation.bench, "predict"), "locate": (attrinet.evaluation.bench, "localise"),
+         "save": (attrinet.evaluation.bench.Evaluation, "save")}),
     Job("explain", lambda out: ["explain", "run", *(f"png/{k}.png" for k in range(3)), "--format", "png,npz",
                                 "--out", out],
         {"draw": (attrinet.report.figures, "explanation_figure"), "save": (attrinet.cli.explain, "save_npz")}),
@@ -177,8 +178,13 @@ def disturbed(job: Job, words: list[str], log: Path, phase: str, entry: int, del
     return None
 
 
+def timeless(written: bytes) -> bytes:
+    """Without how long explaining took, which metrics.json tells."""
+    return re.sub(rb'"seconds_per_image": [0-9.e+-]+', b"", written)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): timeless(path.read_bytes()) for path in sorted(folder.rglob("*"))
             if path.is_file() and "tensorboard" not in path.parts and path.name != ".lock"}
 
 
