@@ -17,6 +17,8 @@ from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
 
 FORMAT = 1
+# what absurd or damaged contents of a model folder raise on their way into a network
+UNUSABLE = (KeyError, TypeError, ValueError, ArithmeticError, MemoryError, RuntimeError, OSError, SafetensorError)
 
 
 def save_model(
@@ -73,7 +75,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | R
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
         preprocessing = config["preprocessing"]
         model.reader = partial(read_image, size=model.image_size, **preprocessing)
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+    except UNUSABLE as error:
         raise AttrinetError(f"{folder}: not a usable model folder ({type(error).__name__}: "
                             f"{str(error).splitlines()[0] if str(error) else ''})") from error
     return model.to(device).eval()

@@ -1,5 +1,6 @@
 """Hostile files and values are taken or refused by name: a short campaign (campaign.py runs the long one)."""
 
+import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -17,6 +18,8 @@ from attrinet.data.prepare import prepare
 from attrinet.data.store import Store
 from attrinet.data.table import table_source
 from attrinet.errors import AttrinetError
+from attrinet.folder import load, save_model
+from attrinet.nets.attrinet import AttriNet
 from attrinet.train.config import load_config
 
 INPUTS = {"image": 150, "dicom": 100, "manifest": 100, "annotations": 100, "store": 100, "model": 100, "config": 60,
@@ -53,6 +56,25 @@ def test_a_size_that_no_original_has_is_refused_by_line(user, size):
     (user / "boxes.csv").write_text(BOXES.replace("100,100", f"100,{size}"))
     with pytest.raises(AttrinetError, match=r"boxes\.csv: line 3: source_height is"):
         table_source(user / "labels.csv", user / "png", boxes=user / "boxes.csv")
+
+
+@pytest.mark.parametrize("key,value", [("width", 10**30), ("image_size", 10**30), ("width", float("inf")),
+                                       ("pool", float("inf")), ("width", "8"), ("critic_levels", -1)])
+def test_a_model_folder_of_absurd_sizes_is_refused_by_name(tmp_path, key, value):
+    save_model(AttriNet(["Edema"], 32, width=2, critic=False), tmp_path / "m", thresholds={"Edema": 0.5},
+               preprocessing={"intensity": "none", "keep_aspect": False})
+    load(tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    (tmp_path / "m/config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(AttrinetError, match="m: not a usable model folder|image_size|pool|critic_levels"):
+        load(tmp_path / "m")
+
+
+def test_a_threshold_that_no_number_holds_is_refused_by_name(tmp_path):
+    save_model(AttriNet(["Edema"], 32, width=2, critic=False), tmp_path, thresholds={"Edema": 10**400},
+               preprocessing={"intensity": "none", "keep_aspect": False})
+    with pytest.raises(AttrinetError, match="not a usable model folder"):
+        load(tmp_path)
 
 
 def test_a_row_without_an_image_name_is_left_out_and_counted(user):
