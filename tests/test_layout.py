@@ -18,13 +18,14 @@ ALLOWED = {
     "metrics": {"metrics", "errors", "protocols"},
     "posthoc": {"posthoc", "nets", "errors", "protocols"},
     "provenance": set(),
+    "numerals": set(),
     "facts": {"errors"},
-    "model_card": {"facts"},
+    "model_card": {"facts", "numerals"},
     "folder": {"baselines", "data", "nets", "errors"},
     "hub": {"baselines", "data", "nets", "folder", "facts", "model_card", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
     "evaluation": {"evaluation", "data", "metrics", "protocols", "errors"},
-    "report": {"report", "data", "nets", "metrics", "facts", "model_card", "errors"},
+    "report": {"report", "data", "nets", "metrics", "facts", "model_card", "numerals", "errors"},
     "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
 }
 

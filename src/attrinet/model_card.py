@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attrinet.facts import Facts
+from attrinet.numerals import number
 
 PAPER = "Sun et al., “Attri-Net”, MELBA 2025"
 CAN_NOT = (
@@ -120,7 +121,7 @@ def quantitative(facts: Facts) -> Section:
         return Section("Quantitative analyses", (), ("results: no evaluation was at hand",))
     known = [(f"AUC, {name}", interval(value)) for name, value in m["auc"].items()]
     if "class_sensitivity" in m:
-        known.append(("Class sensitivity, mean", number(m["class_sensitivity"]["mean"])))
+        known.append(("Class sensitivity, mean", number(m["class_sensitivity"]["mean"], 3)))
         inside = m["disease_sensitivity"]["all"].get("mean")
         if inside:
             known.append(("Disease sensitivity, mean", interval(inside["inside"])))
@@ -144,12 +145,8 @@ def pairs(values: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {count:,}" for name, count in values.items())
 
 
-def number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
 def interval(value: Mapping) -> str:
-    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
+    return "{} [{}, {}]".format(*(number(value[k], 3) for k in ("value", "low", "high")))
 
 
 def markdown(facts: Facts) -> str:

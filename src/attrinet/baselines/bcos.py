@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrinet.baselines.resnet import Parts, ResNet
+from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.inputs import as_images
 
 EPS = 1e-6  # under the root of a patch's norm
@@ -112,32 +112,6 @@ def encode(images: Tensor) -> Tensor:
     return torch.cat([grey, 1 - grey], 1)
 
 
-@dataclass(frozen=True)
-class BcosExplanation:
-    """Predictions and local explanations of a batch. All float32, on the model's device.
-
-    probabilities, logits: (B, C). contributions: (B, C, H, W), W_c(x) · x summed over the encoded channels, in logits:
-    bias + their sum is the logit. bias, thresholds: (C,).
-    """
-
-    findings: tuple[str, ...]
-    probabilities: Tensor
-    logits: Tensor
-    contributions: Tensor
-    bias: Tensor
-    thresholds: Tensor
-
-    @property
-    def evidence(self) -> Tensor:
-        """The positive part of the contributions."""
-        return self.contributions.clamp(min=0)
-
-    @property
-    def called(self) -> Tensor:
-        """(B, C) bool: probability at or above the threshold."""
-        return self.probabilities >= self.thresholds
-
-
 class BcosResNet50(ResNet):
     """The inherently interpretable baseline. Meets both protocols: it classifies, and it explains itself.
 
@@ -186,11 +160,14 @@ class BcosResNet50(ResNet):
         """Contributions to the logit of one finding: (B, 1, H, W) → (B, H, W)."""
         return self._evaluated(images, [finding])[0][:, 0]
 
-    def explain(self, images) -> BcosExplanation:
-        """Predict and explain. images: anything attrinet.nets.inputs.as_images takes, as for Attri-Net."""
+    def explain(self, images) -> AdditiveExplanation:
+        """Predict and explain: contributions are W_c(x) · x summed over the encoded channels.
+
+        images: anything attrinet.nets.inputs.as_images takes, as for Attri-Net.
+        """
         x = as_images(images, self.image_size, self.reader).to(self.device)
         maps, logits = self._evaluated(x, range(len(self.findings)))
-        return BcosExplanation(
+        return AdditiveExplanation(
             findings=self.findings,
             probabilities=logits.sigmoid(),
             logits=logits,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from attrinet.cli.evaluation_table import summary
-from attrinet.cli.run_folder import Run, device_option, open_run, store_option
+from attrinet.cli.run_folder import Run, device_option, home, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -85,7 +85,7 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
 def default_folder(run: Path, explainer: str = OWN, as_published: bool = False) -> Path:
     """Where `evaluate` writes by itself: RUN/evaluation, RUN/evaluation-lime, RUN/evaluation-lime-published."""
     name = "evaluation" if explainer == OWN else f"evaluation-{explainer}"
-    return (run.parent if run.name == "best" else run) / (f"{name}-published" if as_published else name)
+    return home(run) / (f"{name}-published" if as_published else name)
 
 
 def explainer_of(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrinet.numerals import interval, number
+
 
 def summary(metrics: dict) -> str:
     """metrics: as read from metrics.json."""
@@ -83,10 +85,4 @@ def cell(value: dict | None, digits: int = 3, unit: str = "") -> str:
     """0.931 [0.912, 0.950], a dash for what is not known, nothing for what is not there."""
     if value is None:
         return ""
-    if value["value"] is None:
-        return "–"
-    return f"{value['value']:.{digits}f} [{number(value['low'], digits)}, {number(value['high'], digits)}]{unit}"
-
-
-def number(value: float | None, digits: int, kind: str = "f") -> str:
-    return "–" if value is None else f"{value:.{digits}{kind}}"
+    return "–" if value["value"] is None else interval(value, digits) + unit

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import numpy as np
 
-from attrinet.baselines.bcos import BcosExplanation
-from attrinet.cli.run_folder import device_option, open_run
+from attrinet.cli.run_folder import device_option, home, open_run
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import Explanation
+from attrinet.nets.explanation import AdditiveExplanation
 
 
 @click.command("explain")
@@ -55,7 +55,7 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
         raise AttrinetError(f"{run}: a {model.name} has no explanation of its own; give a run of Attri-Net or B-cos")
     shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else range(len(model.findings))
     writer = dicom_writer(model, list(shown), identity) if dicom else None
-    folder = out or (run.parent if run.name == "best" else run) / "explanations"
+    folder = out or home(run) / "explanations"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -106,14 +106,14 @@ def unique_names(images: tuple[Path, ...]) -> list[str]:
     return names
 
 
-def save_npz(path: Path, out: Explanation | BcosExplanation) -> None:
+def save_npz(path: Path, out: AdditiveExplanation) -> None:
     names = ("probabilities", "logits", "attribution", "counterfactual", "contributions")
     arrays = {k: getattr(out, k)[0].cpu().numpy() for k in names if hasattr(out, k)}
     np.savez_compressed(path, findings=np.array(out.findings), bias=out.bias.cpu().numpy(),
                         thresholds=out.thresholds.cpu().numpy(), **arrays)
 
 
-def line(path: Path, out: Explanation | BcosExplanation, shown: list[int]) -> str:
+def line(path: Path, out: AdditiveExplanation, shown: list[int]) -> str:
     """One JSON object an image, so that the output can be piped on."""
     return json.dumps({
         "image": str(path),

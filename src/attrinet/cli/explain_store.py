@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from attrinet.cli.run_folder import device_option, open_run, store_option
+from attrinet.cli.run_folder import device_option, home, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.errors import AttrinetError
 from attrinet.export.bulk import Bulk, explain_store
@@ -44,7 +44,7 @@ def command(run, store, split, out, workers, shard, dtype, device, quiet) -> Non
     if opened.explainer is None:
         raise AttrinetError(f"{run}: a {opened.model.name} has no explanation of its own; give a run of Attri-Net or "
                             "B-cos")
-    folder = out or (run.parent if run.name == "best" else run) / f"explained-{split}"
+    folder = out or home(run) / f"explained-{split}"
     bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device))
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
     click.echo(f"written: {folder} ({shards} shards)")

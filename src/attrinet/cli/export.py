@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import torch
 
-from attrinet.cli.run_folder import Run, open_run, store_option
+from attrinet.cli.run_folder import Run, home, open_run, store_option
 from attrinet.errors import AttrinetError
 from attrinet.export.model import export
 from attrinet.nets.attrinet import AttriNet
@@ -35,7 +35,7 @@ def command(run, format, out, store) -> None:
     opened = open_run(run, "cpu")
     if not isinstance(opened.model, AttriNet):
         raise AttrinetError(f"{run}: holds a {opened.model.name}; only an Attri-Net can be exported with its maps")
-    folder = out or (run.parent if run.name == "best" else run) / "export"
+    folder = out or home(run) / "export"
     real = real_images(opened, store)
     worst = export(opened.model, format, folder, real)
     click.echo(f"compared with PyTorch on noise and {0 if real is None else len(real)} real images; largest "

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from attrinet.cli.run_folder import Run, open_run, store_option
+from attrinet.cli.run_folder import Run, home, open_run, store_option
 from attrinet.data.sampling import generator_for
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -39,7 +39,7 @@ def command(run: Path, store: Path | None, out: Path | None) -> None:
     """
     opened = open_run(run, "cpu")
     opened.require_attrinet("global")
-    folder = out or (run.parent if run.name == "best" else run) / "global"
+    folder = out or home(run) / "global"
     try:
         data = opened.store(store)
     except AttrinetError as error:

@@ -20,6 +20,11 @@ device_option = click.option("--device", default="auto", show_default=True, help
 store_option = click.option("--store", type=click.Path(path_type=Path), help="Store; the run's own if left out.")
 
 
+def home(run: Path) -> Path:
+    """The folder that a run's results belong into, also where its RUN/best was named."""
+    return run.parent if run.name == "best" else run
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder (config: how it was trained), or a model folder alone (config: None)."""

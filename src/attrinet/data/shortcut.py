@@ -48,9 +48,14 @@ class Tag:
         if self.kind == "text" and not self.text.strip():
             raise AttrinetError("the tag's text is empty")
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it is at the same place in every image."""
+        return self.place == "fixed" or self.kind == "border"
+
     def cover(self, size: int, row: int) -> np.ndarray:
         """How much of each pixel of image `row` the tag covers: (size, size) float32 in [0, 1]."""
-        return _cover(self, size, row if self.place == "anywhere" and self.kind != "border" else -1)
+        return _cover(self, size, -1 if self.fixed else row)
 
     def mask(self, size: int, row: int) -> np.ndarray:
         """(size, size) bool: pixels that are the tag, those covered at least half as much as its fullest pixel."""
@@ -151,7 +156,7 @@ def tag_rows(store: Store) -> np.ndarray:
 def tag_region(store: Store) -> np.ndarray | None:
     """(size, size) bool, the box around a fixed tag, or the frame; None where there is no tag or no fixed place."""
     tag = tagged_with(store)
-    if tag is None or (tag.place == "anywhere" and tag.kind != "border"):
+    if tag is None or not tag.fixed:
         return None
     mask = tag.cover(store.size, 0) > 0
     if tag.kind == "border":

@@ -18,9 +18,7 @@ from attrinet.protocols import Classifier
 def fixed_tag(store: Store) -> np.ndarray | None:
     """(size, size) bool: the tag's pixels, where it is at the same place in every image that has it; else None."""
     tag = tagged_with(store)
-    if tag is None or (tag.place == "anywhere" and tag.kind != "border"):
-        return None
-    return tag.mask(store.size, 0)
+    return tag.mask(store.size, 0) if tag is not None and tag.fixed else None
 
 
 def center_section(model: Classifier, tag: np.ndarray) -> dict[str, float]:

@@ -19,14 +19,13 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from torch import nn
 
-from attrinet.baselines.bcos import BcosExplanation
 from attrinet.errors import AttrinetError
 from attrinet.export.codes import CALLED, PRIVATE_SCHEME, THRESHOLD, finding_code, label
 from attrinet.export.geometry import holding, on_source
 from attrinet.export.overlay import background, overlay
 from attrinet.export.source import IDENTITIES, Pseudonyms, discreet, read_header
 from attrinet.export.weights import weights_hash
-from attrinet.nets.attrinet import Explanation
+from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.report.figures import limit
 
 SHARE = 0.5  # of the evidence for a finding, held by the pixels of its segment
@@ -62,7 +61,7 @@ class DicomWriter:
         """What the objects inherit; see source.read_header, also for what is raised."""
         return read_header(path, self.pseudonyms)
 
-    def write(self, path: Path, header: Dataset, out: Explanation | BcosExplanation, folder: Path, name: str) -> list:
+    def write(self, path: Path, header: Dataset, out: AdditiveExplanation, folder: Path, name: str) -> list:
         """Write NAME-sr.dcm, NAME-seg.dcm (if there is evidence) and NAME-sc-1.dcm … (one a finding) into a folder.
 
         path: the image file; header: of it; out: its explanation, a batch of one. Returns the paths. Raises
@@ -81,7 +80,7 @@ class DicomWriter:
             paths.append(target)
         return paths
 
-    def objects(self, path: Path, header: Dataset, out: Explanation | BcosExplanation) -> dict[str, Dataset]:
+    def objects(self, path: Path, header: Dataset, out: AdditiveExplanation) -> dict[str, Dataset]:
         """ending of the file name → object"""
         keep_aspect = self.model.reader.keywords["keep_aspect"]
         contributions = out.contributions[0, list(self.findings)].cpu().numpy()
@@ -218,7 +217,7 @@ def reference(header: Dataset) -> Dataset:
     return item
 
 
-def caption(out: Explanation | BcosExplanation, c: int) -> str:
+def caption(out: AdditiveExplanation, c: int) -> str:
     """Finding, probability and threshold: what stands under a picture."""
     sign = "at or above" if bool(out.called[0, c]) else "below"
     return f"{out.findings[c]}: p = {float(out.probabilities[0, c]):.2f}, {sign} {float(out.thresholds[c]):.2f}"

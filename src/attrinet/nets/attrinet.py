@@ -12,38 +12,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrinet.nets.critic import Critic
+from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.generator import Generator
 from attrinet.nets.geometry import geometry
 from attrinet.nets.inputs import as_images, finding_index, finding_names
 
 
-@dataclass(frozen=True)
-class Explanation:
+@dataclass(frozen=True, kw_only=True)
+class Explanation(AdditiveExplanation):
     """Predictions and local explanations of a batch (§3.6.1). All float32, on the model's device.
 
     probabilities, logits: (B, C). attribution M_c(x), counterfactual x + M_c(x): (B, C, H, W), the latter in [-1, 1].
-    contributions: (B, C, H, W), upsampled w_c ⊙ M_c(x) / γ², in logits: bias + their sum is the logit.
-    bias, thresholds: (C,); a finding is called where its probability is at least the threshold.
+    contributions: (B, C, H, W), upsampled w_c ⊙ M_c(x) / γ², in logits: bias + their sum is the logit. evidence: their
+    positive part. bias, thresholds: (C,); called: (B, C) bool, where the probability is at least the threshold.
     """
 
-    findings: tuple[str, ...]
-    probabilities: Tensor
-    logits: Tensor
     attribution: Tensor
     counterfactual: Tensor
-    contributions: Tensor
-    bias: Tensor
-    thresholds: Tensor
-
-    @property
-    def evidence(self) -> Tensor:
-        """The positive part of the contributions: the local explanation shown to a reader (§3.6.1)."""
-        return self.contributions.clamp(min=0)
-
-    @property
-    def called(self) -> Tensor:
-        """(B, C) bool: probability at or above the finding's threshold."""
-        return self.probabilities >= self.thresholds
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from attrinet.errors import AttrinetError
 from attrinet.facts import gather
 from attrinet.metrics.auc import roc
 from attrinet.model_card import model_card
+from attrinet.numerals import number
 from attrinet.report import figures
 from attrinet.report.cases import cases_picture, evidence_picture, explained, located_picture
 from attrinet.report.claim import claim
 from attrinet.report.curves import losses_figure
 from attrinet.report.data_card import data_card
 from attrinet.report.examples import best_and_worst, choose, failures
-from attrinet.report.pages import number, write_page
+from attrinet.report.pages import write_page
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from attrinet.errors import AttrinetError
+from attrinet.numerals import interval, number
 
 
 def write_page(out: Path, template: str, **values) -> Path:
@@ -24,14 +25,3 @@ def write_page(out: Path, template: str, **values) -> Path:
     except OSError as error:
         raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
     return out
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def interval(value: dict, digits: int = 2) -> str:
-    """0.93 [0.91, 0.95]"""
-    if value["value"] is None:
-        return "–"
-    return f"{number(value['value'], digits)} [{number(value['low'], digits)}, {number(value['high'], digits)}]"

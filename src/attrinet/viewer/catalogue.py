@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from attrinet.cli.evaluate import default_folder
-from attrinet.cli.run_folder import Run
+from attrinet.cli.run_folder import Run, home
 from attrinet.data.source import SPLITS
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -62,7 +62,7 @@ def metrics(run: Path) -> dict:
         evaluation = json.loads(path.read_text())
     except (OSError, ValueError):
         evaluation = None
-    records = read_log((run.parent if run.name == "best" else run) / "metrics.jsonl")
+    records = read_log(home(run) / "metrics.jsonl")
     training = [{"step": r["step"], "mean": r.get("mean_auc"), "auc": r["auc"]} for r in records
                 if r.get("kind") == "valid" and "auc" in r]
     return {"evaluation": evaluation, "training": training}
