@@ -11,7 +11,7 @@ def test_the_same_seed_and_number_give_the_same_phantom():
     a, b = phantom(3, 5, 64), phantom(3, 5, 64)
     np.testing.assert_array_equal(a.image, b.image)
     assert not np.array_equal(a.image, phantom(3, 6, 64).image) and not np.array_equal(a.image, phantom(4, 5, 64).image)
-    np.testing.assert_array_equal(read_phantom("phantom:3:5:64"), a.image)
+    np.testing.assert_array_equal(read_phantom("phantom:3:5:64:PA"), a.image)
 
 
 @pytest.mark.parametrize("name", FINDINGS)
@@ -47,3 +47,29 @@ def test_wrong_arguments_are_named():
         phantom(0, 0, 64, ("Mass",))
     with pytest.raises(AttrinetError, match="n=0"):
         phantom_source(0, 64)
+
+
+def test_a_patient_in_bed_has_the_same_findings_and_lesions_on_another_film():
+    up, lying = phantom(3, 5, 64), phantom(3, 5, 64, bedside=True)
+    np.testing.assert_array_equal(lying.masks, up.masks)
+    np.testing.assert_array_equal(lying.labels, up.labels)
+    changed = np.abs(lying.image - up.image) > 0.1
+    assert changed[:, :8].mean() > 0.2  # arms along the trunk
+    np.testing.assert_array_equal(read_phantom("phantom:3:5:64:AP"), lying.image)
+
+
+def test_the_asked_share_of_the_ill_and_a_tenth_of_the_healthy_lie_in_bed():
+    source = phantom_source(2000, 32, seed=1, bedside=0.9)
+    ill = source.manifest[list(FINDINGS)].to_numpy(int).any(1)
+    lying = source.manifest["view"].to_numpy() == "AP"
+    assert abs(lying[ill].mean() - 0.9) < 0.03
+    assert abs(lying[~ill].mean() - 0.1) < 0.03
+    upright = phantom_source(2000, 32, seed=1)
+    assert set(upright.manifest["view"]) == {"PA"}
+    assert list(upright.manifest["id"]) == list(source.manifest["id"])
+    assert list(upright.manifest["split"]) == list(source.manifest["split"])
+
+
+def test_a_share_in_bed_beyond_one_is_refused():
+    with pytest.raises(AttrinetError, match="bedside=1.5"):
+        phantom_source(10, 32, bedside=1.5)

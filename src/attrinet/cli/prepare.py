@@ -191,9 +191,11 @@ def chexpert(root, chexlocalize, findings, views, uncertain, blank, valid, valid
 
 @command.command("phantom")
 @click.option("--n", default=2000, show_default=True, help="Phantoms to draw, one a patient.")
+@click.option("--bedside", default=0.0, show_default=True,
+              help="Share of patients with a finding who are imaged in bed (view AP), as a tenth of the healthy are.")
 @click.option("--seed", default=0, show_default=True, help="Of anatomy, findings and split.")
 @store_options
-def phantom(n, seed, out, verify, quiet, **options) -> None:
+def phantom(n, bedside, seed, out, verify, quiet, **options) -> None:
     """Procedural radiographs whose lesions are known to the pixel. For teaching and testing, never to publish.
 
     \b
@@ -202,7 +204,7 @@ def phantom(n, seed, out, verify, quiet, **options) -> None:
     """
     from attrinet.data.phantom import phantom_source
 
-    run(phantom_source(n, options["size"], seed), out, verify, quiet, **options)
+    run(phantom_source(n, options["size"], seed, bedside=bedside), out, verify, quiet, **options)
 
 
 @command.command("vindr")

@@ -16,13 +16,15 @@ from scipy.ndimage import gaussian_filter
 
 from attrinet.data import annotations as notes
 from attrinet.data.manifest import split_by_patient
+from attrinet.data.phantom_bedside import bedside_film, draw_bedside
+from attrinet.data.phantom_canvas import Canvas, smooth
 from attrinet.data.source import Source
 from attrinet.errors import AttrinetError
 
 FINDINGS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+STANDING, BEDSIDE = "PA", "AP"  # views
 MASK_LEVEL = 0.25  # a lesion's mask is where it adds at least this share of its strongest attenuation
-NOISE_GRID = 64  # side of the grids that texture is drawn on, whatever the image size
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ def draw_labels(random: np.random.Generator) -> np.ndarray:
     return np.array([random.random() < chance[name] for name in FINDINGS], np.int8)
 
 
-def phantom(seed: int, index: int, size: int, findings: Sequence[str] | None = None) -> Phantom:
+def phantom(
+    seed: int, index: int, size: int, findings: Sequence[str] | None = None, bedside: bool = False
+) -> Phantom:
     """Radiograph number `index` of a series: the same anatomy at every size.
 
     findings: force exactly these on the same patient and exposure instead of the drawn ones, for instance () for the
-    counterfactual twin without disease. Raises AttrinetError for unknown names.
+    counterfactual twin without disease. bedside: the patient lies in bed (phantom_bedside.py). Raises AttrinetError for
+    unknown names.
     """
     labels = draw_labels(np.random.default_rng([seed, index, 0]))
     if findings is not None:
@@ -67,63 +72,9 @@ def phantom(seed: int, index: int, size: int, findings: Sequence[str] | None = N
                for lesion, on in zip((atelectasis, cardiomegaly, consolidation, edema, effusion), labels, strict=True)]
     thickness = body + sum(added for added in lesions if added is not None)
     masks = np.stack([np.zeros((size, size), bool) if a is None else a >= MASK_LEVEL * a.max() for a in lesions])
+    if bedside:
+        thickness = bedside_film(canvas, thickness)
     return Phantom(expose(canvas, thickness), labels, masks)
-
-
-class Canvas:
-    """Coordinates, the patient's own random numbers, and a few drawing primitives (all (size, size) float32)."""
-
-    def __init__(self, seed: int, index: int, size: int):
-        self.seed, self.index, self.size = seed, index, size
-        p = self.random(1)
-        centers = (np.arange(size, dtype=np.float32) + 0.5) / size
-        x, y = np.meshgrid(centers, centers)
-        # pose: shift, turn, scale; anatomy below is written for an upright, centred patient
-        angle, scale = p.normal(0, 0.035), p.uniform(0.92, 1.10)
-        dx, dy = p.normal(0, 0.018), p.normal(0.0, 0.022)
-        u, v = (x - 0.5 - dx) / scale, (y - 0.5 - dy) / scale
-        self.x = (np.cos(angle) * u + np.sin(angle) * v + 0.5).astype(np.float32)
-        self.y = (-np.sin(angle) * u + np.cos(angle) * v + 0.5).astype(np.float32)
-        self.film = (x, y)
-        self.width, self.height = p.uniform(0.92, 1.08), p.uniform(0.90, 1.08)  # of the thorax
-        self.heart = p.normal(1.0, 0.055)  # normal variation of the heart's width
-
-    def random(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, self.index, purpose])
-
-    def ellipse(self, cx, cy, rx, ry, edge: float = 0.02) -> np.ndarray:
-        """1 inside, 0 outside, a smooth border `edge` wide."""
-        r = np.sqrt(((self.x - cx) / rx) ** 2 + ((self.y - cy) / ry) ** 2)
-        return smooth((1 - r) * min(rx, ry) / edge)
-
-    def band(self, x0, y0, x1, y1, radius: float) -> np.ndarray:
-        """Soft line from one point to another: Gaussian profile of this radius."""
-        dx, dy = x1 - x0, y1 - y0
-        t = np.clip(((self.x - x0) * dx + (self.y - y0) * dy) / (dx * dx + dy * dy), 0, 1)
-        return np.exp(-((self.x - x0 - t * dx) ** 2 + (self.y - y0 - t * dy) ** 2) / (2 * radius**2))
-
-    def texture(self, purpose: int, scale: float) -> np.ndarray:
-        """Smooth noise, standard deviation about 1, structure of `scale` (share of the image), fixed to the film."""
-        grid = self.random(purpose).normal(size=(NOISE_GRID, NOISE_GRID))
-        sigma = scale * NOISE_GRID
-        grid = gaussian_filter(grid, sigma, mode="wrap") * (2 * np.sqrt(np.pi) * max(sigma, 0.3))
-        return sample(grid, *self.film)
-
-
-def smooth(t: np.ndarray) -> np.ndarray:
-    """0 below −1, 1 above 1, smooth in between."""
-    t = np.clip(t * 0.5 + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def sample(grid: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear look-up of a grid over the unit square."""
-    n = len(grid)
-    gx, gy = np.clip(x * n - 0.5, 0, n - 1.001), np.clip(y * n - 0.5, 0, n - 1.001)
-    i, j = gy.astype(int), gx.astype(int)
-    fy, fx = (gy - i).astype(np.float32), (gx - j).astype(np.float32)
-    top = grid[i, j] * (1 - fx) + grid[i, j + 1] * fx
-    return (top * (1 - fy) + (grid[i + 1, j] * (1 - fx) + grid[i + 1, j + 1] * fx) * fy).astype(np.float32)
 
 
 # ---- anatomy
@@ -335,27 +286,37 @@ def atelectasis(c: Canvas, lungs: Lungs) -> np.ndarray:
 
 
 def read_phantom(source: str) -> np.ndarray:
-    """`phantom:<seed>:<index>:<size>` → its image, as attrinet.data.images.read_grey would give it."""
-    seed, index, size = map(int, source.split(":")[1:])
-    return phantom(seed, index, size).image
+    """`phantom:<seed>:<index>:<size>:<view>` → its image, as attrinet.data.images.read_grey would give it."""
+    seed, index, size, view = source.split(":")[1:]
+    return phantom(int(seed), int(index), int(size), bedside=view == BEDSIDE).image
 
 
-def phantom_source(n: int, size: int, seed: int = 0, fractions: Mapping[str, float] = FRACTIONS) -> Source:
-    """`n` phantoms, one a patient, every lesion annotated by its mask. Raises AttrinetError for n or size too small."""
+def phantom_source(
+    n: int, size: int, seed: int = 0, fractions: Mapping[str, float] = FRACTIONS, bedside: float = 0.0
+) -> Source:
+    """`n` phantoms, one a patient, every lesion annotated by its mask.
+
+    bedside: this share of the patients with a finding, and a tenth of those without any, are imaged in bed (view AP);
+    0: everybody stands (PA). Raises AttrinetError for n or size too small and for a share outside [0, 1].
+    """
     if n < 1 or size < 32:
         raise AttrinetError(f"n={n}, size={size}: want at least one phantom of at least 32 pixels")
+    if not 0 <= bedside <= 1:
+        raise AttrinetError(f"bedside={bedside}: want a share between 0 and 1")
     ids = [f"phantom-{seed}-{index:06d}" for index in range(n)]
     labels = np.stack([draw_labels(np.random.default_rng([seed, index, 0])) for index in range(n)])
+    views = [BEDSIDE if draw_bedside(np.random.default_rng([seed, index, 5]), bool(ill), bedside) else STANDING
+             for index, ill in enumerate(labels.any(1))]
     manifest = pd.DataFrame({
         "id": ids,
-        "source": [f"phantom:{seed}:{index}:{size}" for index in range(n)],
+        "source": [f"phantom:{seed}:{index}:{size}:{view}" for index, view in enumerate(views)],
         "patient": ids,
         "split": split_by_patient(ids, fractions, seed),
-        "view": "PA",
+        "view": views,
         **{name: pd.array(labels[:, c], dtype="Int8") for c, name in enumerate(FINDINGS)},
     })
     rows = [row for index, id in enumerate(ids) if labels[index].any() for row in _annotations(seed, index, size, id)]
-    options = {"n": n, "size": size, "seed": seed, "fractions": dict(fractions)}
+    options = {"n": n, "size": size, "seed": seed, "fractions": dict(fractions), "bedside": bedside}
     return Source("phantom", FINDINGS, manifest, notes.table(rows), partial(read_phantom), {}, options)
 
 
