@@ -2,6 +2,7 @@
 # Every experiment of docs/results.md. What is done is skipped, what was stopped goes on; a day on two CPU cores.
 #
 #     benchmarks/experiments.sh phantoms            # five seeds: unguided, guided, shortcut, baselines, all explainers
+#     benchmarks/experiments.sh bedside             # phantoms whose ill patients are imaged in bed: unguided, guided
 #     benchmarks/experiments.sh nih_64 FOLDER       # real radiographs: FOLDER has labels.csv, boxes.csv and images/
 #     benchmarks/experiments.sh nih_320 FOLDER
 #     benchmarks/experiments.sh tables              # → runs/tables, by attrinet compare, and the tables of docs/results.md
@@ -60,6 +61,16 @@ phantoms() {
     done
 }
 
+bedside() {
+    for k in $BENCH_SEEDS; do
+        local s=runs/phantom_64_bedside/seed-$k
+        prepare phantom --n 3000 --size 64 --seed "$k" --bedside 0.9 "$s/store"
+        train demo "$s/store" "$k" "$s/unguided"
+        train phantom_guided "$s/store" "$k" "$s/guided"
+        for run in unguided guided; do evaluate "$s/$run" evaluation; done
+    done
+}
+
 real() { # 64 or 320, folder
     prepare table --labels "$2/labels.csv" --images "$2/images" --boxes "$2/boxes.csv" --view-column view \
         --fractions 0.6,0.15,0.25 --size "$1" "stores/nih_$1"
@@ -72,6 +83,8 @@ nih_64() {
         train nih_64 stores/nih_64 "$k" "$s/unguided"
         evaluate "$s/unguided" evaluation
         evaluate "$s/unguided" evaluation-sick --where Pneumonia=1
+        train nih_64_guided stores/nih_64 "$k" "$s/guided"
+        evaluate "$s/guided" evaluation
         for model in resnet bcos; do
             train "${model}_nih_64" stores/nih_64 "$k" "$s/$model"
             evaluate "$s/$model" evaluation
@@ -98,7 +111,7 @@ nih_320() {
 
 tables() {
     attrinet compare runs/phantom_64/seed-[012]/{unguided,guided,resnet,bcos,bcos_guided} --out runs/tables/phantom_64
-    attrinet compare runs/nih_64/seed-*/{unguided,resnet,bcos} --out runs/tables/nih_64
+    attrinet compare runs/nih_64/seed-*/{unguided,guided,resnet,bcos} --out runs/tables/nih_64
     python benchmarks/summarise.py shortcut runs/phantom_64/seed-*/shortcut_*guided runs/nih_64/seed-0/shortcut_*guided
     python benchmarks/summarise.py suspicion runs/phantom_64/seed-*/unguided
 }
