@@ -1,4 +1,4 @@
-"""Kills prepare, train, evaluate and explain with SIGKILL at random moments and compares what is left in the end.
+"""Kills every long command with SIGKILL at random moments and compares what is left in the end.
 
     python tests/faults/nightly.py --kills 60 --seed 0 --out docs/faults.json
     python tests/faults/nightly.py --short                                      # one kill in every phase
@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -35,8 +36,11 @@ from PIL import Image
 
 import attrinet.cli.evaluate
 import attrinet.cli.explain
+import attrinet.cli.explain_store
 import attrinet.data.prepare
 import attrinet.evaluation.bench
+import attrinet.export.bulk
+import attrinet.export.shard
 import attrinet.report.figures
 import attrinet.train.run
 from attrinet.cli import cli
@@ -81,7 +85,11 @@ JOBS = (
     Job("explain", lambda out: ["explain", "run", *(f"png/{k}.png" for k in range(3)), "--format", "png,npz",
                                 "--out", out],
         {"draw": (attrinet.report.figures, "explanation_figure"), "save": (attrinet.cli.explain, "save_npz")}),
+    Job("explain-store", lambda out: ["explain-store", "run", "--split", "train", "--quiet", "--out", out],
+        {"begin": (attrinet.export.bulk, "begin"), "shard": (attrinet.export.bulk, "write_shard"),
+         "put": (attrinet.export.shard, "put")}),
 )
+attrinet.cli.explain_store.Bulk = partial(attrinet.export.bulk.Bulk, per_shard=5, batch=2)  # several shards
 
 
 def announced(function, name: str, pipe: int):
@@ -254,7 +262,7 @@ def main() -> int:
         os.chdir(work)
         users_folder(work)
         for job in JOBS:
-            if job.name in ("evaluate", "explain") and not (work / "run").exists():
+            if job.name in ("evaluate", "explain", "explain-store") and not (work / "run").exists():
                 whole(JOBS[1], "run", work / "log.txt")
             if not options.job or job.name in options.job:
                 random = Random(f"{options.seed}/{job.name}")
