@@ -25,10 +25,12 @@ evaluate() { # run, folder in it, options
     [ -e "$1/$2/metrics.json" ] || attrinet evaluate "$1" --out "$1/$2" "${@:3}" --quiet
 }
 rivals() { # run of a black box, autoencoder: every post-hoc explainer
-    for name in $RIVALS; do evaluate "$1" "evaluation-$name" --explainer "$name" --autoencoder "$2" --limit "$LIMIT"; done
-    for name in $WEAKER; do
-        evaluate "$1" "evaluation-$name-published" --explainer "$name" --as-published --autoencoder "$2" --limit "$LIMIT"
-    done
+    for name in $RIVALS; do rival "$1" "$name" "evaluation-$name" "$2"; done
+    for name in $WEAKER; do rival "$1" "$name" "evaluation-$name-published" "$2" --as-published; done
+}
+rival() { # run, explainer, folder in the run, autoencoder, options
+    local through=(); [ "$2" = gifsplanation ] && through=(--autoencoder "$4")
+    evaluate "$1" "$3" --explainer "$2" "${through[@]}" --limit "$LIMIT" "${@:5}"
 }
 autoencoder() { [ -e "$2" ] || attrinet train-autoencoder "$1" --out "$2" --quiet; }
 

@@ -346,3 +346,14 @@ def test_a_dicom_file_gives_what_its_picture_gives(path):
     Image.fromarray(TWELVE).save(path.with_suffix(".png"))
     assert (read_image(path, size=32) == read_image(path.with_suffix(".png"), size=32)).all()
     assert (read_image(path) == to_tensor(to_uint8(TWELVE.astype(np.float32)))).all()
+
+
+@pytest.mark.parametrize("length", [0, 7])
+def test_a_jpeg_2000_header_whose_boxes_lead_nowhere_is_refused_and_not_followed_for_ever(path, length):
+    data = pydicom.dcmread(get_testdata_file("MR_small_jp2klossless.dcm", download=False))
+    stream = next(generate_frames(data.PixelData, number_of_frames=1))
+    signature = b"\x00\x00\x00\x0cjP  \r\n\x87\n"
+    data.PixelData = encapsulate([signature + length.to_bytes(4, "big") + b"ftyp" + stream])
+    data.save_as(path)
+    with pytest.raises(AttrinetError, match=f"a box of {length} bytes"):
+        read_grey(path)

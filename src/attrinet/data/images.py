@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import torch
 from PIL import Image, ImageChops, ImageOps
+from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from torch import Tensor
@@ -114,6 +115,8 @@ def _decode(path: Path, data: pydicom.Dataset) -> np.ndarray:
     if syntax in pydicom.uid.JPEGTransferSyntaxes + pydicom.uid.JPEGLSTransferSyntaxes \
             and b"\xff\xd9" not in data.PixelData[-64:]:  # decoders would fill the rest with grey and say nothing
         raise AttrinetError(f"{path}: its {syntax.name} data are cut short; get a whole copy")
+    if syntax in pydicom.uid.JPEG2000TransferSyntaxes:
+        _check_boxes(path, get_frame(data.PixelData, 0, number_of_frames=1))
     try:
         return pixel_array(data)
     except (RuntimeError, NotImplementedError, ImportError) as error:
@@ -121,6 +124,18 @@ def _decode(path: Path, data: pydicom.Dataset) -> np.ndarray:
             raise
         raise AttrinetError(f"{path}: {syntax.name} cannot be decoded ({' '.join(str(error).split())[:120]}); "
                             "if plug-ins are missing: pip install 'attrinet[dicom]'") from error
+
+
+def _check_boxes(path: Path, frame: bytes) -> None:
+    """Refuse a JP2 header whose boxes lead nowhere: pydicom 3 would look for their end for ever."""
+    if not frame.startswith(b"\x00\x00\x00\x0cjP  "):
+        return  # a bare codestream, as DICOM asks for
+    offset = 12
+    while offset < len(frame) and frame[offset + 4 : offset + 8] != b"jp2c":
+        length = int.from_bytes(frame[offset : offset + 4], "big")
+        if length < 8:
+            raise AttrinetError(f"{path}: its JPEG 2000 header is damaged (a box of {length} bytes); get a whole copy")
+        offset += length
 
 
 def _is_padding(pixels: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
