@@ -16,6 +16,7 @@ from attrinet.errors import AttrinetError
 from attrinet.folder import load
 from attrinet.metrics.auc import auc
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.generator import Generator
 from attrinet.train.config import dump_config, load_config
 from attrinet.train.log import read_log
 from attrinet.train.loop import train
@@ -132,6 +133,20 @@ def test_two_processes_do_the_mathematics_of_one(config, tmp_path):
     close = np.mean([torch.isclose(x, y, atol=2e-3).float().mean().item()
                      for x, y in zip(a.parameters(), b.parameters(), strict=True)])
     assert close > 0.97
+
+
+def test_checkpointing_gives_the_same_gradients_and_keeps_less_for_them():
+    torch.manual_seed(0)
+    generator, x, kept, gradients = Generator(2, 8), torch.rand(2, 1, 32, 32) * 2 - 1, {}, {}
+    for generator.checkpointing in (False, True):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t):
+            loss = generator(x, 1)[0].square().mean()
+        kept[generator.checkpointing] = sum(sizes)
+        gradients[generator.checkpointing] = torch.autograd.grad(loss, list(generator.parameters()))
+    assert kept[True] < kept[False] / 2
+    for a, b in zip(gradients[False], gradients[True], strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_what_cannot_be_trained_is_refused_at_once(config, tmp_path, phantoms):

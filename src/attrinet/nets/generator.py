@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from attrinet.nets.layers import AdaConv, AdaResBlock, TaskSwitched, init_convolutions
+from attrinet.nets.winograd import convolve
 
 
 class Generator(nn.Module):
@@ -29,6 +31,13 @@ class Generator(nn.Module):
         self.up2 = AdaConv(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1, bias=False), dim)
         self.last = nn.Conv2d(w, 1, 7, padding=3, bias=False)
         init_convolutions(self)
+        self.checkpointing = False
+        """Keep only each layer's input for the backward pass and compute the rest again: less memory, more time."""
+
+    def _layer(self, layer: nn.Module, x: Tensor, style: Tensor) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(layer, x, style, use_reentrant=False)
+        return layer(x, style)
 
     def forward(self, x: Tensor, finding: int | Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 1, H, W) in [-1, 1], finding index (int, or (B,) for one an image) → M_c(x), x + M_c(x).
@@ -36,10 +45,10 @@ class Generator(nn.Module):
         Both (B, 1, H, W) float32; the counterfactual is in [-1, 1], the map in [-2, 2].
         """
         style = self.task(finding, x.device)
-        h = self.down2(self.down1(self.stem(x, style), style), style)
-        for block in self.blocks:
-            h = block(h, style)
-        out = self.last(self.up2(self.up1(h, style), style))
+        h = x
+        for layer in (self.stem, self.down1, self.down2, *self.blocks, self.up1, self.up2):
+            h = self._layer(layer, h, style)
+        out = convolve(self.last, h)
         # Output layer: M_c(x) = tanh(x + out) − x; float32 even under autocast, the map is a small difference
         counterfactual = torch.tanh(x.float() + out.float())
         return counterfactual - x, counterfactual

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attrinet.nets.winograd import convolve
+
 CODE_REPEAT = 20  # every entry of the one-hot task code is repeated 20 times (§3.2)
 
 
@@ -56,8 +58,12 @@ class AdaIN(nn.Module):
             self.style.bias[:channels] = 1
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # (B, C, H, W), (B or 1, E)
-        scale, bias = self.style(embedding)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(bias, scale, F.instance_norm(x, eps=1e-5))
+        style = self.style(embedding)
+        # A group of one channel is an instance; PyTorch's group norm is several times as fast as its instance norm
+        if len(style) == 1:
+            return F.group_norm(x, x.shape[1], *style[0].chunk(2), eps=1e-5)
+        scale, bias = style[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(bias, scale, F.group_norm(x, x.shape[1], eps=1e-5))
 
 
 class AdaConv(nn.Module):
@@ -70,7 +76,7 @@ class AdaConv(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        x = self.norm(self.conv(x), embedding)
+        x = self.norm(convolve(self.conv, x), embedding)
         return F.relu(x) if self.relu else x
 
 

@@ -94,6 +94,7 @@ class RunConfig:
     batch_size: int = 4  # over all devices together; Attri-Net: positives a step, and as many negatives
     seed: int = 0
     precision: str = "fp32"  # fp32, or bf16 (autocast)
+    checkpointing: bool = False  # of Attri-Net's generator: less memory, more time, the same gradients
     accelerator: str = "auto"  # auto, cpu, cuda
     devices: int = 1
     nodes: int = 1
@@ -132,7 +133,8 @@ AT_LEAST_ONE = (
 AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.annotated_rate": 1,
            "guidance.center_square": 1}
 # options that say nothing about the other kind of model
-ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every")
+ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every",
+                 "run.checkpointing")
 BASELINE_ONLY = ("baseline.", "model.depth")
 
 

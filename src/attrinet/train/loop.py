@@ -39,6 +39,7 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
             store.findings, store.size, width=config.model.width, pool=config.model.pool,
             critic_levels=config.model.critic_levels,
         )
+    model.generator.checkpointing = config.run.checkpointing
     state = new_state(model.to(job.fabric.device), config.optimizer)
     steps = Steps(job.fabric, state, store, sampler, guidance, config)
 

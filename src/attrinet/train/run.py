@@ -32,7 +32,7 @@ from attrinet.train.state import TrainState
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # may change on --resume
-RESUMABLE = ("run.devices", "run.nodes", "run.accelerator", "schedule.steps", "baseline.epochs")
+RESUMABLE = ("run.devices", "run.nodes", "run.accelerator", "run.checkpointing", "schedule.steps", "baseline.epochs")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,264 @@
+"""How fast is Attri-Net, beside a plain version of the published procedure that shares its networks?
+
+Plain: one finding a pass, float32, instance norm, the libraries' own convolutions; training one critic step at a time,
+the generator's graph kept and walked in critic and classifier steps. Both are timed in one process, in turn, by the
+processor time of all threads, which does not count what other programs of the machine take; --wall counts real time.
+
+    python benchmarks/speed.py inference --size 320 --batch 1
+    python benchmarks/speed.py training --size 64
+    python benchmarks/speed.py memory --size 320
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch.utils.flop_counter import FlopCounterMode
+
+from attrinet import AttriNet, losses
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
+from attrinet.data.sampling import Sampler
+from attrinet.data.store import Store
+from attrinet.nets import generator as generator_file
+from attrinet.nets import layers
+from attrinet.provenance import provenance
+from attrinet.train.config import Config, load_config
+from attrinet.train.state import new_state
+from attrinet.train.steps import Steps
+
+
+def plain_norm(self, x, embedding):
+    scale, bias = self.style(embedding)[:, :, None, None].chunk(2, dim=1)
+    return torch.addcmul(bias, scale, F.instance_norm(x, eps=1e-5))
+
+
+@contextmanager
+def plain_networks():
+    with (mock.patch.object(layers.AdaIN, "forward", plain_norm),
+          mock.patch.object(layers, "convolve", lambda conv, x: conv(x)),
+          mock.patch.object(generator_file, "convolve", lambda conv, x: conv(x))):
+        yield
+
+
+def seconds(function: Callable[[], object], device: torch.device, wall: bool) -> float:
+    clock = time.perf_counter if wall or device.type == "cuda" else time.process_time
+    start = clock()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return clock() - start
+
+
+def summary(values: list[float]) -> dict:
+    return {"median": statistics.median(values), "low": min(values), "high": max(values), "repeats": len(values)}
+
+
+def matmul_rate(device: torch.device, wall: bool, side: int = 2048) -> float:
+    """FLOP/s of a large matrix product."""
+    a = torch.randn(side, side, device=device)
+    return 2 * side**3 / statistics.median(seconds(lambda: a @ a, device, wall) for _ in range(5))
+
+
+# ---- inference
+
+
+def inference(options: argparse.Namespace, device: torch.device) -> dict:
+    model = AttriNet([f"finding {k}" for k in range(5)], options.size, width=options.width, critic=False)
+    model = model.to(device).eval()
+    x = torch.rand(options.batch, 1, options.size, options.size, device=device) * 2 - 1
+
+    @torch.no_grad()
+    def plain() -> torch.Tensor:
+        with plain_networks():
+            return torch.cat([model.generator(x, c)[0] for c in range(5)], 1)
+
+    @torch.no_grad()
+    def half() -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return model.attribution_maps(x)[0]
+
+    ways = {"plain": plain, "fp32": lambda: model.attribution_maps(x)[0]} | ({"bf16": half} if options.bf16 else {})
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    rates = []
+    maps = {name: way() for name, way in ways.items()}  # warms up
+    for _ in range(options.repeats):
+        rates.append(matmul_rate(device, options.wall))
+        for name, way in ways.items():
+            times[name].append(seconds(way, device, options.wall))
+    with FlopCounterMode(display=False) as counter:
+        plain()
+    out = {"matrix product, FLOP/s": summary(rates), "FLOP of the plain way": counter.get_total_flops()}
+    for name, values in times.items():
+        useful = counter.get_total_flops() / statistics.median(values)
+        out[name] = {
+            "seconds an image": summary([v / options.batch for v in values]),
+            "times as fast as plain": summary([p / v for p, v in zip(times["plain"], values, strict=True)]),
+            "useful FLOP/s": useful, "share of the matrix product": useful / statistics.median(rates),
+            "largest difference of a map": (maps[name] - maps["plain"]).abs().max().item(),
+        }
+    return out
+
+
+# ---- training
+
+
+def new_steps(config: Config, store: Store, device: str) -> Steps:
+    torch.manual_seed(config.run.seed)
+    fabric = Fabric(accelerator=device, devices=1)
+    model = AttriNet(store.findings, store.size, width=config.model.width).to(fabric.device)
+    sampler = Sampler(store.labels, store.split("train"), store.findings, config.run.batch_size, config.run.seed)
+    return Steps(fabric, new_state(model, config.optimizer), store, sampler, None, config)
+
+
+def plain_update(steps: Steps, name: str, loss: torch.Tensor) -> None:
+    loss.backward()  # through everything, the generator too
+    steps.state.optimizers[name].step()
+    for parameter in steps.state.model.parameters():
+        parameter.grad = None
+
+
+def plain_critic(steps: Steps, count: int) -> list[torch.Tensor]:
+    out, model = [], steps.state.model
+    for _ in range(count):
+        finding, neg, pos, random = steps._next("critic")
+        x_neg, x_pos = steps._images(neg, random), steps._images(pos, random)
+        fake = model.generator(x_pos, finding)[1]
+        alpha = torch.tensor(random.uniform(size=len(pos)), dtype=x_pos.dtype, device=x_pos.device)
+        loss = losses.critic_loss(model.critic(x_neg, finding), model.critic(fake, finding))
+        penalty = losses.gradient_penalty(lambda x, c=finding: model.critic(x, c), x_pos, fake.detach(), alpha)
+        loss = loss + steps.config.losses.gradient_penalty * penalty
+        plain_update(steps, "critic", loss)
+        out.append(loss.detach())
+    return out
+
+
+def plain_classifier(steps: Steps, count: int) -> list[torch.Tensor]:
+    out, model = [], steps.state.model
+    for _ in range(count):
+        finding, neg, pos, random = steps._next("classifier")
+        x = torch.cat([steps._images(neg, random), steps._images(pos, random)])
+        labels = (torch.arange(len(x), device=x.device) >= len(x) // 2).float()
+        loss = losses.classification_loss(model.classify(model.generator(x, finding)[0], finding), labels)
+        plain_update(steps, "classifier", steps.config.losses.classification * loss)
+        out.append(loss.detach())
+    return out
+
+
+def parts(steps: Steps, plain: bool) -> dict[str, Callable[[], object]]:
+    """The parts of a training step, each returning its losses."""
+    schedule = steps.config.schedule
+    critic, classifier = (plain_critic, plain_classifier) if plain else (Steps.critic, Steps.classifier)
+    return {
+        "critic": lambda: critic(steps, schedule.critic_steps),
+        "generator": lambda: list(steps.generator().values()),
+        "classifier": lambda: classifier(steps, schedule.classifier_steps),
+    }
+
+
+def training(options: argparse.Namespace, device: torch.device) -> dict:
+    config = load_config(None, [f"model.width={options.width}"])
+    with tempfile.TemporaryDirectory() as folder:
+        store = prepare(phantom_source(60, options.size, seed=1), Path(folder) / "store", options.size, progress=False)
+        ours = new_steps(config, store, device.type)
+        plain = copy.copy(ours)
+        plain.state = new_state(copy.deepcopy(ours.state.model), config.optimizer)
+        times: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
+        gap, rates, data = 0.0, [], []
+        for repeat in range(options.repeats + 1):
+            said: dict[str, list] = {}
+            rates.append(matmul_rate(device, options.wall))
+            for name, steps in (("plain", plain), ("ours", ours)):
+                took, values = {}, []
+                for part, run in parts(steps, name == "plain").items():
+                    # plain networks in the plain steps only
+                    def work(run=run, values=values, name=name) -> None:
+                        if name == "plain":
+                            with plain_networks():
+                                values += run()
+                        else:
+                            values += run()
+
+                    took[part] = seconds(work, device, options.wall)
+                said[name] = [float(v) for v in values]
+                if repeat:  # the first warms up
+                    times[name].append(took)
+            if not repeat:  # from the same weights: Adam takes the sign of tiny gradients, so later losses drift apart
+                gap = abs(said["ours"][0] - said["plain"][0]) / abs(said["plain"][0])
+            _, neg, pos = ours.sampler.draw("critic", repeat)
+            random = ours._random("critic", repeat)
+            data.append(seconds(lambda n=neg, p=pos, r=random: (ours._images(n, r), ours._images(p, r)), device,
+                                options.wall))
+    whole = {name: [sum(t.values()) for t in each] for name, each in times.items()}
+    steps_a_round = 1 + config.schedule.critic_steps + config.schedule.classifier_steps
+    return {
+        "matrix product, FLOP/s": summary(rates),
+        "seconds a step": {name: summary(values) for name, values in whole.items()},
+        "times as fast as plain": summary([p / o for p, o in zip(whole["plain"], whole["ours"], strict=True)]),
+        "seconds of the parts": {name: {part: summary([t[part] for t in each]) for part in each[0]}
+                                 for name, each in times.items()},
+        "seconds of the data": summary([steps_a_round * d for d in data]),
+        "relative difference of the first loss": gap,
+    }
+
+
+# ---- memory
+
+
+def memory(options: argparse.Namespace, device: torch.device) -> dict:
+    """Peak of this process over one critic, generator and classifier step."""
+    config = load_config(None, [f"model.width={options.width}"])
+    with tempfile.TemporaryDirectory() as folder:
+        store = prepare(phantom_source(60, options.size, seed=1), Path(folder) / "store", options.size, progress=False)
+        steps = new_steps(config, store, device.type)
+        steps.state.model.generator.checkpointing = options.checkpointing
+        steps.generator()
+        steps.critic(1)
+        steps.classifier(1)
+    if device.type == "cuda":
+        return {"peak, GB": torch.cuda.max_memory_allocated(device) / 1e9}
+    return {"peak, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["inference", "training", "memory"])
+    parser.add_argument("--size", type=int, default=320, help="pixels a side")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=1, help="images; of training it is the paper's 4 + 4")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--bf16", action="store_true", help="inference in bfloat16 too")
+    parser.add_argument("--checkpointing", action="store_true", help="memory with run.checkpointing")
+    parser.add_argument("--wall", action="store_true")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    device = torch.device(options.device)
+    result = {
+        "command": " ".join(["python benchmarks/speed.py", *sys.argv[1:]]), "provenance": provenance(device), "seed": 0,
+        "clock": "real time" if options.wall or device.type == "cuda" else "processor time", **
+        {"inference": inference, "training": training, "memory": memory}[options.what](options, device),
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
