@@ -3,9 +3,10 @@ setup:            ## .venv with the pinned dependencies
 	@scripts/setup.sh
 demo: setup       ## the whole story on phantoms: train, evaluate, explain, report
 	.venv/bin/attrinet demo
-test:             ## lint and test suite, in its own environment
+test:             ## lint, types and test suite, in its own environment
 	@scripts/setup.sh dev
 	.venv/bin/ruff check src tests benchmarks
+	scripts/types.sh
 	.venv/bin/pytest -n auto --dist loadfile
 docs:             ## the documentation site → build/site/index.html; a warning fails it
 	@scripts/setup.sh docs

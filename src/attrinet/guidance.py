@@ -29,7 +29,7 @@ NEEDS_OWN = ("full", "box-only", "mixed", "mixed-weighted")
 
 def union(masks: np.ndarray) -> np.ndarray:
     """Pseudo mask (Fig. 3): (K, H, W) bool → (H, W) float, 1 where any annotation is."""
-    return masks.any(0).astype(np.float32)
+    return np.asarray(masks.any(0), np.float32)
 
 
 def bounding_box(mask: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ class Guidance:
     class_masks: np.ndarray
     own: Callable[[int, int], np.ndarray | None]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in MODES or self.mode == "none":
             raise AttrinetError(f"guidance.mode={self.mode!r}: choose one of {', '.join(MODES)}")
 
@@ -104,9 +104,10 @@ class Guidance:
         fallback = self.class_masks[finding]
         if self.mode not in NEEDS_OWN:
             return np.repeat(fallback[None], len(rows), 0), np.ones(len(rows), bool)
-        own = [self.own(int(row), finding) for row in rows]
-        annotated = np.array([mask is not None and mask.any() for mask in own])
+        given = [self.own(int(row), finding) for row in rows]
+        own = [None if mask is None or not mask.any() else mask for mask in given]
+        annotated = np.array([mask is not None for mask in own])
         shape = bounding_box if self.mode == "box-only" else np.float32
-        masks = np.stack([shape(m) if ok else fallback for m, ok in zip(own, annotated, strict=True)])
+        masks = np.stack([fallback if mask is None else shape(mask) for mask in own])
         guided = annotated if self.mode in ("full", "box-only") else np.ones(len(rows), bool)
         return masks, guided

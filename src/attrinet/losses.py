@@ -86,4 +86,5 @@ def guidance_loss(maps: Tensor, masks: Tensor, reduction: str = "mean") -> Tenso
     inside = (energy * masks.flatten(1)).sum(1)
     total = energy.sum(1)
     loss = 1 - inside / total.clamp(min=torch.finfo(total.dtype).tiny)
-    return {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}[reduction]()
+    reductions: dict[str, Callable[[], Tensor]] = {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}
+    return reductions[reduction]()

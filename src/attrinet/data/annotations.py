@@ -50,12 +50,12 @@ def rasterise(rows: pd.DataFrame, size: int, keep_aspect: bool = False) -> np.nd
     the one under its middle, a mask the one it covers most. Boxes are clipped to the image.
     """
     out = np.zeros((size, size), bool)
-    for row in rows.itertuples():
-        width, height = int(row.source_width), int(row.source_height)
-        if row.kind == "box":
-            out |= _box(row.x, row.y, row.w, row.h, width, height, size, keep_aspect)
+    for row in rows.to_dict("records"):
+        width, height = int(row["source_width"]), int(row["source_height"])
+        if row["kind"] == "box":
+            out |= _box(row["x"], row["y"], row["w"], row["h"], width, height, size, keep_aspect)
         else:
-            out |= _mask(decode(row.rle, width, height, row.id), size, keep_aspect)
+            out |= _mask(decode(row["rle"], width, height, row["id"]), size, keep_aspect)
     return out
 
 
@@ -83,7 +83,9 @@ def _axis(start: float, length: float, extent: int, offset: int, side: int, size
     return first, last
 
 
-def _box(x, y, w, h, width: int, height: int, size: int, keep_aspect: bool) -> np.ndarray:
+def _box(
+    x: float, y: float, w: float, h: float, width: int, height: int, size: int, keep_aspect: bool
+) -> np.ndarray:
     top, left = padding(height, width) if keep_aspect else (0, 0)
     side_x, side_y = (max(width, height),) * 2 if keep_aspect else (width, height)
     x0, x1 = _axis(x, w, width, left, side_x, size)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from attrinet.data import annotations as notes
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import known, leave_out, need_columns, split_by_patient
+from attrinet.data.manifest import first_line, known, leave_out, need_columns, split_by_patient
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
 from attrinet.errors import AttrinetError
@@ -118,7 +118,7 @@ def read_labels(path: Path, findings: Sequence[str]) -> pd.DataFrame:
     for column in columns:
         blank = frame[column].isna()
         if blank.any():
-            raise AttrinetError(f"{path}: line {blank.idxmax() + 2}: {column!r} is blank")
+            raise AttrinetError(f"{path}: line {first_line(blank)}: {column!r} is blank")
     codes, joined = frame["Finding Labels"].factorize()  # far fewer combinations than rows
     combinations = [str(labels).split("|") for labels in joined]
     for k, labels in enumerate(combinations):
@@ -217,6 +217,7 @@ def annotate(boxes: pd.DataFrame, frame: pd.DataFrame, findings: Sequence[str]) 
     boxes = leave_out(boxes, ~boxes["finding"].isin(list(findings)), "finding not used", left)
     splits = boxes["id"].map(dict(zip(frame["id"], frame["split"], strict=True)))
     boxes = leave_out(boxes, splits.isna(), "image not used", left)
-    rows = [notes.box_row(b.id, b.finding, b.x, b.y, b.w, b.h, SIDE, SIDE) for b in boxes.itertuples()]
+    columns = boxes[["id", "finding", *"xywh"]].to_numpy(object)
+    rows = [notes.box_row(id, finding, x, y, w, h, SIDE, SIDE) for id, finding, x, y, w, h in columns]
     account = {"images": boxes["id"].nunique(), "boxes": {k: int(n) for k, n in sorted(splits.value_counts().items())}}
     return notes.table(rows), account | {"left out": dict(left)}

@@ -54,7 +54,9 @@ def chexlocalize_annotations(
     The account: {"files": paths read, "masks", "contours": rows from each, "left out": reason → (image, finding)
     pairs}. Raises AttrinetError naming file, image and finding for anything that cannot be read.
     """
-    rows, taken, left_out = [], Counter(), Counter()
+    rows: list[dict] = []
+    taken: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     for part in PARTS:
         for id, finding, drawing, file in drawings(files.get(MASKS.format(part)), files.get(CONTOURS.format(part))):
             row = None
@@ -78,7 +80,7 @@ def chexlocalize_annotations(
                                "left out": dict(left_out)}
 
 
-def drawings(masks_file: Path | None, contours_file: Path | None) -> Iterator[tuple[str, str, dict, Path]]:
+def drawings(masks_file: Path | None, contours_file: Path | None) -> Iterator[tuple[str, str, dict, Path | None]]:
     """(image, finding, drawing, file) of every pair in either file. A drawing is {"size": [h, w], "counts": run
     lengths} where there is one, {"size": [h, w] or None, "contours": […]} else."""
     masks, contours = read_drawings(masks_file), read_drawings(contours_file)

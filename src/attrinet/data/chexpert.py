@@ -14,6 +14,7 @@ from attrinet.data.chexlocalize import CHEXPERT_NAMES, chexlocalize_annotations,
 from attrinet.data.images import read_grey
 from attrinet.data.manifest import (
     UNCERTAIN,
+    first_line,
     known,
     leave_out,
     need_columns,
@@ -80,14 +81,15 @@ def chexpert_source(
         frame["split"] = split_train(frame, valid_fraction, seed)
 
     annotations, account = chexlocalize_annotations(extra, set(frame["id"]), findings)
+    labels = {split: str(path) for split, path in tables.items()}
+    if "test" not in tables:
+        labels["test"] = "none given: this store has no test split; add --chexlocalize"
     options = {
         "root": str(root), "chexlocalize": str(chexlocalize) if chexlocalize else None, "views": list(views),
         "uncertain": uncertain if isinstance(uncertain, str) else dict(uncertain), "blank": blank,
         "valid": valid if valid == "official" else {"from": "train", "fraction": valid_fraction, "seed": seed},
-        "labels": {split: str(path) for split, path in tables.items()}, "annotations": account,
+        "labels": labels, "annotations": account,
     }
-    if "test" not in tables:
-        options["labels"]["test"] = "none given: this store has no test split; add --chexlocalize"
     manifest = frame[["id", "source", "patient", "split", "view", *findings]].reset_index(drop=True)
     return Source("chexpert", findings, manifest, annotations, read_grey, excluded, options)
 
@@ -146,7 +148,7 @@ def read_labels(
     parts = frame["Path"].astype("string").str.extract(PATH)
     wrong = parts[0].isna()
     if wrong.any():
-        raise AttrinetError(f"{path}: line {wrong.idxmax() + 2}: Path {frame['Path'][wrong.idxmax()]!r} is not "
+        raise AttrinetError(f"{path}: line {first_line(wrong)}: Path {frame['Path'][wrong].iloc[0]!r} is not "
                             "…/patient…/study…/view…_frontal.jpg or …_lateral.jpg")
     lateral, projection = parts[3] == "lateral", pd.Series(pd.NA, frame.index, dtype="string")
     if "Frontal/Lateral" in frame:
@@ -156,7 +158,7 @@ def read_labels(
     is_view = [lateral.to_numpy(bool), *((projection == name).to_numpy(bool, na_value=False) for name in ("AP", "PA"))]
     out = pd.DataFrame({
         "id": parts[0] + "_" + parts[1] + "_" + parts[2], "patient": parts[0], "split": split, "lateral": is_view[0],
-        "view": np.select(is_view, ["lateral", "AP", "PA"], None),
+        "view": np.select(is_view, ["lateral", "AP", "PA"], np.array(None)),
     })
     for finding in findings:
         try:

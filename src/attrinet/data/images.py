@@ -158,8 +158,9 @@ def _read_picture(path: Path) -> np.ndarray:
         raise AttrinetError(f"{path}: has more pixels than the limit of {PIXEL_LIMIT:,}") from error
     with image:
         _check_size(path, *image.size)
-        if getattr(image, "n_frames", 1) > 1:
-            raise AttrinetError(f"{path}: has {image.n_frames} frames; give single images")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise AttrinetError(f"{path}: has {frames} frames; give single images")
         return _picture_to_grey(ImageOps.exif_transpose(image), image)
 
 

@@ -6,6 +6,7 @@ import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def uncertain_to_label(column: pd.Series, policy: str) -> pd.Series:
     if len(wrong):
         raise AttrinetError(f"column {column.name!r}: label {wrong.iloc[0]!r} in row {wrong.index[0]}; "
                             "labels are 1, 0, -1 (uncertain) or blank")
-    replacement = {"zeros": 0, "ones": 1, "ignore": pd.NA}[policy]
+    replacement: Any = {"zeros": 0, "ones": 1, "ignore": pd.NA}[policy]
     return values.astype("Int8").replace(-1, replacement).astype("Int8")
 
 
@@ -38,7 +39,9 @@ def policy_for(uncertain: str | Mapping[str, str], finding: str) -> str:
     return uncertain if isinstance(uncertain, str) else uncertain.get(finding, "zeros")
 
 
-def split_by_patient(patients: Sequence[str], fractions: Mapping[str, float], seed: int) -> np.ndarray:
+def split_by_patient(
+    patients: Sequence[str] | pd.Series | np.ndarray, fractions: Mapping[str, float], seed: int
+) -> np.ndarray:
     """Split name of every row, whole patients only, at about these fractions of patients.
 
     Depends on seed and patient names, not on row order: patients are ranked by a keyed hash of their name.
@@ -53,6 +56,11 @@ def split_by_patient(patients: Sequence[str], fractions: Mapping[str, float], se
     names = list(fractions)
     of = {patient: names[k] for patient, k in zip(ranked, place, strict=True)}
     return np.array([of[str(p)] for p in patients], dtype=object)
+
+
+def first_line(rows: pd.Series) -> int:
+    """Line of a file (its header is line 1) of the first row that is True; the index counts the file's rows from 0."""
+    return int(rows.index[int(rows.to_numpy(bool, na_value=False).argmax())]) + 2
 
 
 def need_columns(frame: pd.DataFrame, columns: Iterable[str], where: str) -> None:

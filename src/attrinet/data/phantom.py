@@ -122,8 +122,9 @@ def lungs_of(c: Canvas) -> Lungs:
         whole.append(lung)
         floors.append(floor)
         centers.append(cx)
-    sides = tuple(lung * (1 - COVER * heart) for lung in whole)
-    return Lungs(np.maximum(*sides), sides, tuple(floors), tuple(centers), heart, np.maximum(*whole))
+    right, left = (lung * (1 - COVER * heart) for lung in whole)
+    return Lungs(np.maximum(right, left), (right, left), (floors[0], floors[1]), (centers[0], centers[1]), heart,
+                 np.maximum(*whole))
 
 
 COVER = 0.92  # share of the lung that the heart hides

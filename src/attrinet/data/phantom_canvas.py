@@ -32,12 +32,12 @@ class Canvas:
     def random(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, self.index, purpose])
 
-    def ellipse(self, cx, cy, rx, ry, edge: float = 0.02) -> np.ndarray:
+    def ellipse(self, cx: float, cy: float, rx: float, ry: float, edge: float = 0.02) -> np.ndarray:
         """1 inside, 0 outside, a smooth border `edge` wide."""
         r = np.sqrt(((self.x - cx) / rx) ** 2 + ((self.y - cy) / ry) ** 2)
         return smooth((1 - r) * min(rx, ry) / edge)
 
-    def band(self, x0, y0, x1, y1, radius: float) -> np.ndarray:
+    def band(self, x0: float, y0: float, x1: float, y1: float, radius: float) -> np.ndarray:
         """Soft line from one point to another: Gaussian profile of this radius."""
         dx, dy = x1 - x0, y1 - y0
         t = np.clip(((self.x - x0) * dx + (self.y - y0) * dy) / (dx * dx + dy * dy), 0, 1)

@@ -11,8 +11,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +30,9 @@ from attrinet.errors import AttrinetError
 
 CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
 TODO, DONE, FAILED = 0, 1, 2
+Task = tuple[np.ndarray, list[str]]  # rows, and what stands in their column `source`
+Outcome = tuple[np.ndarray, dict[int, str]]  # rows, and the errors of those that could not be read
+Reader = Callable[[str], np.ndarray]
 WORKING_FILES = ("done.npy", "errors.jsonl", "recipe.json")
 
 
@@ -171,16 +174,17 @@ def read_all(
             bar.update(len(rows))
 
 
-def results(setup: tuple, tasks: list, workers: int) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+def results(setup: tuple[Reader, str, bool, str], tasks: list[Task], workers: int) -> Iterator[Outcome]:
     """(rows, errors by row) of every task as it ends; a bounded number of tasks is under way."""
     if workers == 1 or len(tasks) < 2:
-        _start_worker(*setup, watch=False)
+        _start_worker(*setup, False)
         yield from map(_read_chunk, tasks)
         return
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, context, _start_worker, setup) as pool:
-            waiting, pending = iter(tasks), set()
+            waiting = iter(tasks)
+            pending: set[Future[Outcome]] = set()
             while True:
                 room = islice(waiting, 4 * workers - len(pending))
                 pending |= {pool.submit(_read_chunk, task) for task in room}
@@ -197,7 +201,7 @@ def results(setup: tuple, tasks: list, workers: int) -> Iterator[tuple[np.ndarra
 _worker: tuple = ()
 
 
-def _start_worker(read, images: str, keep_aspect: bool, intensity: str, watch: bool = True) -> None:
+def _start_worker(read: Reader, images: str, keep_aspect: bool, intensity: str, watch: bool = True) -> None:
     global _worker  # one assignment when the process starts; tasks then carry only row numbers
     _worker = (read, np.load(images, mmap_mode="r+"), keep_aspect, intensity)
     if watch:
@@ -210,7 +214,7 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _read_chunk(task: tuple[np.ndarray, list[str]]) -> tuple[np.ndarray, dict[int, str]]:
+def _read_chunk(task: Task) -> Outcome:
     read, images, keep_aspect, intensity = _worker
     messages = {}
     for row, name in zip(*task, strict=True):

@@ -40,7 +40,7 @@ class Tag:
     place: str = "fixed"
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise AttrinetError(f"tag {self.kind!r}: choose one of {', '.join(KINDS)}")
         if self.place not in ("fixed", "anywhere"):
@@ -81,7 +81,7 @@ def _cover(tag: Tag, size: int, row: int) -> np.ndarray:
         x, y = TEXT_AT if tag.kind == "text" else MARKER_AT
         if row >= 0:
             random = generator_for(tag.seed, PURPOSES["place"], row)
-            x, y = (int(random.integers(0, max(DRAWN_AT - side, 1))) for side in (x1, y1))
+            x, y = (int(random.integers(0, max(int(DRAWN_AT - side), 1))) for side in (x1, y1))
         if tag.kind == "text":
             draw.text((x, y), tag.text, 255, font)
         else:

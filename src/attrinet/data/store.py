@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -136,7 +137,8 @@ class Store:
 
     @cached_property
     def _annotation_rows(self) -> dict[tuple[str, str], np.ndarray]:
-        return dict(self.annotations.groupby(["id", "finding"]).indices)
+        indices = self.annotations.groupby(["id", "finding"]).indices
+        return cast(dict[tuple[str, str], np.ndarray], indices)
 
     def select(self, findings: Sequence[str]) -> Store:
         """The same store with only these findings, in this order. Raises AttrinetError for one it lacks."""

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,7 +102,7 @@ def table_source(
     return source
 
 
-def read_table(path: str | Path, **csv) -> pd.DataFrame:
+def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
     """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame. Raises AttrinetError naming the file."""
     path = Path(path)
     try:
@@ -156,7 +157,8 @@ def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence
         if row is None or box["finding"] not in findings:
             continue
         corners = pd.to_numeric(pd.Series([box[k] for k in "xywh"]), errors="coerce").to_numpy(float, na_value=np.nan)
-        if not np.isfinite(corners).all() or corners[2] <= 0 or corners[3] <= 0:
+        x, y, w, h = corners
+        if not np.isfinite(corners).all() or w <= 0 or h <= 0:
             raise AttrinetError(f"{path}: line {number}: a box needs numbers x, y and positive w, h")
         if pd.notna(box.get("source_width", pd.NA)) and pd.notna(box.get("source_height", pd.NA)):
             width, height = (side_of(box[k], f"{path}: line {number}: {k}") for k in ("source_width", "source_height"))
@@ -165,7 +167,7 @@ def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence
                 width, height = image_size(manifest["source"][row])
             except AttrinetError:
                 continue  # an unreadable image; prepare leaves it out, counts and names it
-        rows.append(notes.box_row(manifest["id"][row], box["finding"], *corners, width, height))
+        rows.append(notes.box_row(manifest["id"][row], box["finding"], x, y, w, h, width, height))
     return rows
 
 

@@ -64,7 +64,7 @@ def vindr_source(
         parts.append(agree(votes, findings, policy).rename_axis("id").reset_index().assign(split=split))
     frame = pd.concat(parts, ignore_index=True)
     frame["patient"], frame["view"] = frame["id"], "PA"
-    labels = {split: pair.labels or pair.boxes for split, pair in tables.items()}
+    labels = {split: pair.main for split, pair in tables.items()}
     check_patients(frame, labels)
 
     files = image_files(home)
@@ -80,7 +80,7 @@ def vindr_source(
     shares = {"train": 1 - valid_fraction, "valid": valid_fraction}
     if "test" not in tables:
         shares = {split: share * (1 - test_fraction) for split, share in shares.items()} | {"test": test_fraction}
-    frame.loc[train, "split"] = split_by_patient(frame["patient"][train], shares, seed)
+    frame.loc[train.to_numpy(bool), "split"] = split_by_patient(frame["patient"][train], shares, seed)
 
     annotations, account = vindr_annotations(home, tables, frame, findings)
     test = "official" if "test" in tables else {"from": "train", "fraction": test_fraction, "because": NO_TEST}

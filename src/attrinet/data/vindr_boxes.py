@@ -11,6 +11,7 @@ import pandas as pd
 
 from attrinet.data import annotations as notes
 from attrinet.data.images import image_size
+from attrinet.data.manifest import first_line
 from attrinet.data.vindr_tables import LABELS, Tables, read_rows
 from attrinet.errors import AttrinetError
 
@@ -48,7 +49,8 @@ def vindr_annotations(
     check_sizes(boxes, sources, home)
     drop((boxes["x"] >= boxes["width"]) | (boxes["y"] >= boxes["height"]) | (boxes["x"] + boxes["w"] <= 0)
          | (boxes["y"] + boxes["h"] <= 0), "outside the image")
-    rows = [notes.box_row(*box[:6], int(box[6]), int(box[7])) for box in boxes.itertuples(index=False, name=None)]
+    rows = [notes.box_row(id, finding, x, y, w, h, int(width), int(height))
+            for id, finding, x, y, w, h, width, height in boxes.to_numpy(object)]
     files = {split: str(path) for split, path in paths.items()} or "none given: this store has no boxes"
     return notes.table(rows), {"boxes": len(rows), "files": files, "left out": {k: v for k, v in left_out.items() if v}}
 
@@ -58,18 +60,18 @@ def original_sizes(home: Path, sources: pd.Series) -> dict[str, tuple[int, int]]
 
     sources: id → path. Images that cannot be read are not in it.
     """
-    sizes = {}
+    sizes: dict[str, tuple[int, int]] = {}
     for path in (home / name for name in SIZES):
         if path.is_file():
             frame = read_rows(path, ("dim0", "dim1"))
             sides = [pd.to_numeric(frame[name], errors="coerce") for name in ("dim1", "dim0")]
             wrong = ~((sides[0] > 0) & (sides[1] > 0)).fillna(False)
             if wrong.any():
-                raise AttrinetError(f"{path}: line {wrong.idxmax() + 2}: dim0 and dim1 are the rows and columns of the "
+                raise AttrinetError(f"{path}: line {first_line(wrong)}: dim0 and dim1 are the rows and columns of the "
                                     "original image, positive numbers")
             sizes |= dict(zip(frame["image_id"], zip(*sides, strict=True), strict=True))
     found = {}
-    for id, source in sources.items():
+    for id, source in zip(map(str, sources.index), sources, strict=True):
         try:
             found[id] = sizes[id] if id in sizes else image_size(source)
         except AttrinetError:
@@ -110,10 +112,11 @@ def read_boxes(path: Path, findings: Sequence[str], left_out: Counter[str]) -> p
     corners = frame[list(CORNERS)].apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)
     good = np.isfinite(corners).all(axis=1) & (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
     if not good.all():
-        row = frame.iloc[int(np.argmin(good))]
+        wrong = pd.Series(~good, frame.index)
+        row = frame[wrong].iloc[0]
         given = ", ".join(f"{name} {row[name]}" for name in CORNERS)
-        raise AttrinetError(f"{path}: line {row.name + 2}: {row['class_name']} of image {row['image_id']!r} is no box "
-                            f"({given}); want numbers, x_min < x_max and y_min < y_max")
+        raise AttrinetError(f"{path}: line {first_line(wrong)}: {row['class_name']} of image {row['image_id']!r} is no "
+                            f"box ({given}); want numbers, x_min < x_max and y_min < y_max")
     return pd.DataFrame({
         "id": frame["image_id"], "finding": frame["class_name"], "x": corners[:, 0], "y": corners[:, 1],
         "w": corners[:, 2] - corners[:, 0], "h": corners[:, 3] - corners[:, 1],

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 
-from attrinet.data.manifest import need_columns
+from attrinet.data.manifest import first_line, need_columns
 from attrinet.data.table import read_table
 from attrinet.errors import AttrinetError
 
@@ -37,6 +37,11 @@ class Tables(NamedTuple):
 
     labels: Path | None
     boxes: Path | None
+
+    @property
+    def main(self) -> Path:
+        """What says which image has which finding: the labels, or the boxes where these are all there is."""
+        return cast(Path, self.labels or self.boxes)
 
 
 def _key(name: object) -> str:
@@ -63,7 +68,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if len(twice):
         raise AttrinetError(f"{path}: column {twice[0]!r} comes twice, in two spellings; keep one")
     if frame["image_id"].isna().any():
-        raise AttrinetError(f"{path}: line {frame['image_id'].isna().idxmax() + 2}: no image_id")
+        raise AttrinetError(f"{path}: line {first_line(frame['image_id'].isna())}: no image_id")
     frame["image_id"] = frame["image_id"].astype("string").str.replace(SUFFIX, "", case=False, regex=True)
     frame["rad_id"] = frame["rad_id"].astype("string").fillna(CONSENSUS) if "rad_id" in frame else CONSENSUS
     if "class_name" in columns:
@@ -78,23 +83,22 @@ def read_votes(tables: Tables, findings: Sequence[str]) -> tuple[pd.DataFrame, i
     Raises AttrinetError for other values, for two readings that contradict each other, and for a finding nobody drew.
     """
     if tables.labels is None:
-        return votes_of_boxes(tables.boxes, findings), 0
-    path = tables.labels
+        return votes_of_boxes(tables.main, findings), 0
+    path = tables.main
     frame = read_rows(path, findings)[["image_id", "rad_id", *findings]]
     for finding in findings:
         values = pd.to_numeric(frame[finding], errors="coerce")
         wrong = frame[finding].notna() & ~values.isin([0, 1])
         if wrong.any():
-            line = wrong.idxmax()
-            raise AttrinetError(f"{path}: line {line + 2}: {finding} is {frame[finding][line]}; "
+            raise AttrinetError(f"{path}: line {first_line(wrong)}: {finding} is {frame[finding][wrong].iloc[0]}; "
                                 "labels are 1, 0 or blank")
         frame[finding] = values.astype("Int8")
     duplicate = frame.duplicated()
     frame = frame[~duplicate]
     other = frame.duplicated(["image_id", "rad_id"])
     if other.any():
-        row = frame.loc[other.idxmax()]
-        raise AttrinetError(f"{path}: line {row.name + 2}: {row['rad_id']!r} gave image {row['image_id']!r} other "
+        row = frame[other].iloc[0]
+        raise AttrinetError(f"{path}: line {first_line(other)}: {row['rad_id']!r} gave image {row['image_id']!r} other "
                             "labels in an earlier line; keep one of the two")
     return frame.reset_index(drop=True), int(duplicate.sum())
 

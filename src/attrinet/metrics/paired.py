@@ -22,7 +22,7 @@ def auc_difference(
     the methods differ at the 5 % level.
     """
 
-    def statistic(w):
+    def statistic(w: np.ndarray) -> np.ndarray:
         each = np.column_stack([weighted_auc(labels[:, c], b[:, c], w) - weighted_auc(labels[:, c], a[:, c], w)
                                 for c in range(len(findings))])
         return np.column_stack([each, mean_of_known(each)])
@@ -41,7 +41,7 @@ def score_difference(
     names = list(dict.fromkeys(finding))
     difference = np.asarray(b, float) - np.asarray(a, float)
 
-    def statistic(w):
+    def statistic(w: np.ndarray) -> np.ndarray:
         each = np.column_stack([weighted_mean(difference[finding == name], w[:, finding == name]) for name in names])
         return np.column_stack([each, mean_of_known(each)])
 

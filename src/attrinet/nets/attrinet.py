@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from attrinet.nets.critic import Critic
 from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.generator import Generator
 from attrinet.nets.geometry import geometry
-from attrinet.nets.inputs import as_images, finding_index, finding_names
+from attrinet.nets.inputs import Images, as_images, finding_index, finding_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,7 @@ class AttriNet(nn.Module):
 
     name = "Attri-Net"
     cost = 1.0
+    thresholds: Tensor
 
     def __init__(
         self,
@@ -96,15 +98,19 @@ class AttriNet(nn.Module):
         """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
         return finding_index(self.findings, finding)
 
+    @property
+    def _regressions(self) -> list[nn.Linear]:
+        return [cast(nn.Linear, each) for each in self.classifiers]
+
     # ---- eq. 4: a map is a prediction
 
     def classify(self, maps: Tensor, finding: int) -> Tensor:
         """Logits of finding c from its attribution maps (eq. 4): (B, 1, H, W) → (B,)."""
-        return self.classifiers[finding](F.avg_pool2d(maps, self.geometry.pool).flatten(1))[:, 0]
+        return self._regressions[finding](F.avg_pool2d(maps, self.geometry.pool).flatten(1))[:, 0]
 
     def weight_map(self, finding: int) -> Tensor:
         """(h, w) classifier weights of finding c."""
-        return self.classifiers[finding].weight.view(self.geometry.grid, self.geometry.grid)
+        return self._regressions[finding].weight.view(self.geometry.grid, self.geometry.grid)
 
     def contributions(self, maps: Tensor, finding: int) -> Tensor:
         """Upsampled w_c ⊙ M_c(x) / γ² (§3.6.1): (B, 1, H, W) → (B, H, W), logits a pixel."""
@@ -115,8 +121,8 @@ class AttriNet(nn.Module):
     def _logits_of(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C); summed in float64 so that no rounding stands between the maps and the logit."""
         pooled = F.avg_pool2d(maps.double(), self.geometry.pool).flatten(2)  # (B, C, cells)
-        weight = torch.cat([c.weight for c in self.classifiers]).double()
-        bias = torch.cat([c.bias for c in self.classifiers]).double()
+        weight = torch.cat([c.weight for c in self._regressions]).double()
+        bias = torch.cat([c.bias for c in self._regressions]).double()
         return ((pooled * weight).sum(2) + bias).float()
 
     # ---- inference
@@ -165,7 +171,7 @@ class AttriNet(nn.Module):
         return self.contributions(self.generator(images, finding)[0], finding)
 
     @torch.no_grad()
-    def explain(self, images) -> Explanation:
+    def explain(self, images: Images) -> Explanation:
         """Predict and explain: the prediction is the sum of the explanation (§3.6.1).
 
         images: a float tensor or array in [-1, 1], or uint8 (mapped by v / 127.5 − 1), of shape (H, W), (1, H, W) or
@@ -185,7 +191,7 @@ class AttriNet(nn.Module):
             attribution=maps,
             counterfactual=counterfactual,
             contributions=contributions,
-            bias=torch.cat([c.bias for c in self.classifiers]),
+            bias=torch.cat([c.bias for c in self._regressions]),
             thresholds=self.thresholds,
         )
 

@@ -15,11 +15,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-_RULES = [
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^fcs\.mapping\.(\d+)\.linear\.", lambda m: f"task.mapping.layers.{int(m[1]) // 2}."),
     (r"^conv1\.", "last."),
     (r"^bn_layer(\d+)\.(conv|style)1\.", r"blocks.\1.first.\2."),

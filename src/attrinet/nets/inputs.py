@@ -13,6 +13,8 @@ from torch import Tensor
 
 from attrinet.errors import AttrinetError
 
+Images = Tensor | np.ndarray | str | os.PathLike | list | tuple
+"""What explain() takes: pixels, the path of a file, or several of these."""
 TOLERANCE = 1e-3  # a float image may overshoot [-1, 1] by interpolation
 
 
@@ -36,7 +38,7 @@ def finding_index(findings: tuple[str, ...], finding: int | str) -> int:
     return finding
 
 
-def as_images(images, size: int, reader: Callable[[str], Tensor] | None = None) -> Tensor:
+def as_images(images: Images, size: int, reader: Callable[[str], Tensor] | None = None) -> Tensor:
     """Tensor, array, path, or a list of these → float32 (B, 1, size, size) in [-1, 1].
 
     uint8 is converted by v / 127.5 − 1; float must lie in [-1, 1]. Paths go through `reader`.
