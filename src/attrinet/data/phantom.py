@@ -306,8 +306,8 @@ def phantom_source(
         raise AttrinetError(f"bedside={bedside}: want a share between 0 and 1")
     ids = [f"phantom-{seed}-{index:06d}" for index in range(n)]
     labels = np.stack([draw_labels(np.random.default_rng([seed, index, 0])) for index in range(n)])
-    views = [BEDSIDE if draw_bedside(np.random.default_rng([seed, index, 5]), bool(ill), bedside) else STANDING
-             for index, ill in enumerate(labels.any(1))]
+    views = [BEDSIDE if draw_bedside(np.random.default_rng([seed, index, 5]), bool(labels[index].any()), bedside)
+             else STANDING for index in range(n)]
     manifest = pd.DataFrame({
         "id": ids,
         "source": [f"phantom:{seed}:{index}:{size}:{view}" for index, view in enumerate(views)],

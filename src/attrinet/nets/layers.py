@@ -61,7 +61,8 @@ class AdaIN(nn.Module):
         style = self.style(embedding)
         # A group of one channel is an instance; PyTorch's group norm is several times as fast as its instance norm
         if len(style) == 1:
-            return F.group_norm(x, x.shape[1], *style[0].chunk(2), eps=1e-5)
+            scale, bias = style[0].chunk(2)
+            return F.group_norm(x, x.shape[1], scale, bias, eps=1e-5)
         scale, bias = style[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(bias, scale, F.group_norm(x, x.shape[1], eps=1e-5))
 
