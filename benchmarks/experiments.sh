@@ -66,7 +66,7 @@ phantoms() {
 bedside() {
     for k in $BENCH_SEEDS; do
         local s=runs/phantom_64_bedside/seed-$k
-        prepare phantom --n 3000 --size 64 --seed "$k" --bedside 0.9 "$s/store"
+        prepare phantom --n 3000 --size 64 --seed "$k" --bedside 1 "$s/store"
         train demo "$s/store" "$k" "$s/unguided"
         train phantom_guided "$s/store" "$k" "$s/guided"
         for run in unguided guided; do evaluate "$s/$run" evaluation; done

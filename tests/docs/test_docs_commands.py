@@ -1,26 +1,27 @@
-"""Every command and Python block of the documentation works: run on tiny phantoms, or parsed (docs/testing.md)."""
+"""Every command and Python block of the documentation runs, small, on imitations of the data (docs/testing.md)."""
 
+import os
 import re
 import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import click
-import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 
+import imitations
 from attrinet.cli import cli
-from attrinet.data.images import to_uint8
-from attrinet.data.phantom import FINDINGS, phantom
 from attrinet.train.config import load_config
+from radiographs import radiograph
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# run from the first block to the last; the other pages are parsed
-RUN = ("tutorial.md", "howto/own-data.md", "howto/phantoms.md", "howto/shortcut.md", "howto/guidance.md",
-       "howto/explainers.md", "howto/share.md")
 # what a documented command is given in addition, so that it takes a second
 SMALL = {
     "prepare": ["--size", "32", "--workers", "1", "--quiet"],
@@ -32,8 +33,8 @@ SMALL = {
 
 
 def elsewhere(arguments: list[str]) -> bool:
-    """Run by tests/cli/test_end_to_end.py: the demo, and the report of one run."""
-    return arguments[0] == "demo" or (arguments[0] == "report" and len(arguments) == 2)
+    """attrinet demo is run by tests/cli/test_end_to_end.py."""
+    return arguments == ["demo"]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -85,40 +86,136 @@ def test_the_parser_of_these_tests_refuses_what_does_not_exist():
             parsed(wrong)
 
 
+def test_the_demo_which_is_not_run_here_is_run_by_the_tests_of_the_command_line():
+    assert '"demo"' in (ROOT / "tests" / "cli" / "test_end_to_end.py").read_text()
+
+
+# ---- run
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A folder with stores/mine and runs/mine: tiny, trained, evaluated."""
+    folder = tmp_path_factory.mktemp("mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "configs").symlink_to(ROOT / "configs")
+        run_all("attrinet prepare phantom --out stores/mine\n"
+                "attrinet train configs/demo.yaml data.store=stores/mine --out runs/mine\nattrinet evaluate runs/mine")
+    return folder
+
+
+def run_all(text: str, skip=lambda arguments: False) -> None:
+    """The commands of a block, made small, one after another."""
+    text = re.sub(r"(?<=[-=/])k\b|(?<= )k(?= )", "0", text)  # "for every seed k" in results.md
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.strip().startswith("python benchmarks/"):
+            subprocess.run(["bash", "-c", f"{sys.executable} {ROOT}/{line.strip()[len('python '):]}"], check=True,
+                           env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"})
+        for arguments in commands(line):
+            if skip(arguments):
+                continue
+            if arguments[0] == "view":
+                serve(arguments)
+                continue
+            done = CliRunner().invoke(cli, [*arguments, *small(arguments)], catch_exceptions=False)
+            assert done.exit_code == 0, f"attrinet {' '.join(arguments)}\n{done.output}"
+
+
+def small(arguments: list[str]) -> list[str]:
+    more = list(SMALL.get(arguments[0], []))
+    if arguments[:2] == ["prepare", "phantom"]:
+        more += ["--n", "60"]
+    if arguments[:2] in (["prepare", "shortcut"], ["prepare", "verify"]):
+        more = ["--quiet"] if arguments[1] == "shortcut" else []
+    if "resnet" in " ".join(arguments) and arguments[0] == "train":
+        more = ["model.width=2", "model.depth=18", "baseline.epochs=1", "run.accelerator=cpu", "--quiet"]
+    if "--explainer" in arguments:
+        more += ["--limit", "4"]  # the last one counts
+    if arguments[0] == "train-autoencoder":
+        more = ["--steps", "2", "--quiet"]
+    if [part for part in arguments if part in ("--valid", "train")] == ["--valid", "train"]:
+        more += ["--valid-fraction", "0.3"]
+    return more
+
+
+def serve(arguments: list[str]) -> None:
+    """attrinet view, asked once and stopped by Ctrl-C."""
+    server = subprocess.Popen([sys.executable, "-m", "attrinet", *arguments, "--port", "0"], stdout=subprocess.PIPE,
+                              text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"})
+    try:
+        address = server.stdout.readline().split(": ")[1].split()[0]
+        assert "<title>attrinet viewer</title>" in urllib.request.urlopen(address, timeout=120).read().decode()
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=60)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+
+
 @pytest.fixture
 def work(tmp_path, monkeypatch):
-    """A user's folder: configurations, PNG files, labels and masks, a run to share."""
+    """A user's folder: configurations and pictures with their labels and masks."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    for name in ("png", "masks"):
-        (tmp_path / name).mkdir()
-    rows = []
-    for k in range(40):
-        drawn = phantom(5, k, 32)
-        Image.fromarray(to_uint8(drawn.image)).save(tmp_path / "png" / f"{k}.png")
-        rows.append({"image": f"{k}.png", "patient": k, **dict(zip(FINDINGS, drawn.labels, strict=True)), "view": "PA"})
-        for name, mask in zip(FINDINGS, drawn.masks, strict=True):
-            if mask.any():
-                Image.fromarray(mask).save(tmp_path / "masks" / f"{k}_{name.replace(' ', '_')}.png")
-    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    imitations.picture_folder(tmp_path, masks=tmp_path / "masks")
     return tmp_path
 
 
-@pytest.mark.parametrize("name", RUN)
-def test_the_commands_of_a_page_run_one_after_another(name, work):
+def with_run(work: Path, mine: Path, *names: str) -> None:
+    """Copies of the tiny run, as if the user had trained it before."""
+    shutil.copytree(mine / "stores", work / "stores")
+    for name in names:
+        shutil.copytree(mine / "runs" / "mine", work / "runs" / name)
+
+
+def before_chexpert(work, mine):
+    imitations.chexpert_download(work / "CheXpert-v1.0", work / "CheXlocalize")
+
+
+def before_compare(work, mine):
+    imitations.chexpert_download(work / "CheXpert-v1.0", work / "CheXlocalize")
+    run_all("attrinet prepare chexpert CheXpert-v1.0 --chexlocalize CheXlocalize --out stores/chexpert")
+
+
+def before_dicom(work, mine):
+    with_run(work, mine, "mine")
+    radiograph(work / "study.dcm")
+
+
+def before_readme(work, mine):
+    imitations.nih_selection(work / "selection")
+    for name in ("labels.csv", "boxes.csv"):
+        (work / "selection" / name).replace(work / name)
+    shutil.copytree(work / "selection" / "images", work / "png", dirs_exist_ok=True)
+    shutil.copytree(mine / "runs" / "mine" / "best", work / "runs" / "demo" / "best")
+    radiograph(work / "study.dcm")
+
+
+def before_results(work, mine):
+    for name in ("nih_64", "nih_320"):
+        imitations.nih_selection(work / name, ("00000181_062.png", "00006997_001.png"))
+
+
+# what a page takes for granted
+BEFORE = {
+    "chexpert.md": before_chexpert, "compare.md": before_compare, "dicom.md": before_dicom,
+    "chestxray14.md": lambda work, mine: imitations.chestxray14_download(work / "ChestX-ray14"),
+    "vindr.md": lambda work, mine: imitations.vindr_download(work / "vindr-cxr"),
+    "viewer.md": lambda work, mine: with_run(work, mine, "nih_64"),
+    "report.md": lambda work, mine: with_run(work, mine, "mine", "one", "two"),
+    "README.md": before_readme, "results.md": before_results,
+}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)],
+                         ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_run_one_after_another(page, work, mine):
     torch.manual_seed(0)
+    BEFORE.get(page.name, lambda work, mine: None)(work, mine)
     scope: dict = {}
-    for kind, text in blocks(ROOT / "docs" / name):
+    for kind, text in blocks(page):
         if kind == "python":
-            exec(compile(text, f"{name}: python block", "exec"), scope)
-            continue
-        for arguments in commands(text):
-            if elsewhere(arguments):
-                continue
-            small = list(SMALL.get(arguments[0], []))
-            if arguments[:2] == ["prepare", "phantom"]:
-                small += ["--n", "60"]
-            if arguments[:2] in (["prepare", "shortcut"], ["prepare", "verify"]):
-                small = ["--quiet"] if arguments[1] == "shortcut" else []
-            done = CliRunner().invoke(cli, [*arguments, *small], catch_exceptions=False)
-            assert done.exit_code == 0, f"attrinet {' '.join(arguments)}\n{done.output}"
+            exec(compile(text, f"{page.name}: python block", "exec"), scope)
+        else:
+            run_all(text, elsewhere)
