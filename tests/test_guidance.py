@@ -83,3 +83,26 @@ def test_a_shortcut_as_large_as_the_image_leaves_nothing_to_guide_to():
     frame[1:-1, 1:-1] = False
     with pytest.raises(AttrinetError, match="guidance.mode=given"):
         all_but(frame)
+
+
+def test_masks_are_float32_and_which_are_guided_is_bool():
+    for mode in ("full", "box-only", "pseudo-box", "mixed-weighted"):
+        masks, on = guidance(mode).masks(np.array([5, 6]), 0)
+        assert masks.dtype == np.float32 and on.dtype == bool
+    assert center_square(8).dtype == weighted(np.stack([A, B])).dtype == np.float32
+
+
+def test_a_single_annotation_weighs_one_and_a_square_can_be_tighter():
+    np.testing.assert_array_equal(weighted(A[None]), A)
+    assert class_mask([], "mixed", 8, square=0.5).sum() == 16
+
+
+def test_no_guidance_has_no_masks_to_give():
+    with pytest.raises(AttrinetError, match="'none'.*: choose one of none, full, "):
+        Guidance("none", np.zeros((1, 8, 8)), lambda row, c: None)
+
+
+def test_a_tag_of_a_tall_image_is_left_out_of_a_tall_mask():
+    tag = np.zeros((8, 4), bool)
+    tag[1, 1] = True
+    np.testing.assert_array_equal(all_but(tag, margin=0), 1 - tag)

@@ -109,3 +109,23 @@ def test_classification_loss_is_binary_cross_entropy():
     logits, labels = torch.tensor([0.3, -2.0]), torch.tensor([1.0, 0.0])
     by_hand = (math.log1p(math.exp(-0.3)) + math.log1p(math.exp(-2.0))) / 2
     assert losses.classification_loss(logits, labels).item() == pytest.approx(by_hand, rel=1e-6)
+
+
+def test_the_penalty_trains_the_critic():
+    # D(z) = w · z in one pixel: the penalty is (|w| − 1)², its derivative 2 (w − 1)
+    w, x = torch.tensor(3.0, requires_grad=True), torch.zeros(2, 1, 1, 1)
+    losses.gradient_penalty(lambda z: w * z.flatten(1).sum(1), x, x, torch.rand(2)).backward()
+    assert w.grad.item() == pytest.approx(2 * (3 - 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_input_is_summed_in_float32(dtype):
+    scores = torch.tensor([1.0, 2.0, 2.0], dtype=dtype)
+    assert losses.adversarial_loss(scores).dtype == torch.float32
+    assert losses.adversarial_loss(scores).item() == pytest.approx(-5 / 3, rel=1e-6)
+
+
+def test_guidance_loss_without_reduction_is_one_number_an_image():
+    maps, masks = torch.ones(2, 1, 2, 2), torch.zeros(2, 2, 2)
+    masks[0, 0], masks[1, 0, 0] = 1, 1
+    torch.testing.assert_close(losses.guidance_loss(maps, masks, "none"), torch.tensor([0.5, 0.75]))

@@ -34,3 +34,8 @@ def test_without_a_positive_there_is_none():
     once = np.ones((1, 2))
     assert np.isnan(weighted_average_precision(np.zeros(2), np.arange(2.0), once)).all()
     assert np.isnan(weighted_average_precision(np.full(2, np.nan), np.arange(2.0), once)).all()
+
+
+def test_a_draw_without_a_positive_is_undefined_and_the_others_are_not():
+    got = weighted_average_precision(np.array([1.0, 0]), np.array([0.2, 0.8]), np.array([[1.0, 1], [0, 1]]))
+    np.testing.assert_array_equal(got, [0.5, np.nan])

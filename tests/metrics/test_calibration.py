@@ -35,3 +35,13 @@ def test_a_weight_of_three_is_the_image_three_times():
     labels, probabilities, weights = random.integers(0, 2, 40), random.random(40), random.integers(0, 4, 40)
     repeated = np.repeat(np.arange(40), weights)
     assert error(labels, probabilities, weights) == pytest.approx(error(labels[repeated], probabilities[repeated]))
+
+
+def test_each_draw_has_its_own_error_also_where_little_counts():
+    got = weighted_calibration_error(np.array([1.0, 0]), np.array([0.85, 0.95]),
+                                     np.array([[0.5, 0], [0, 0.5], [0, 0]]))
+    np.testing.assert_allclose(got, [0.15, 0.95, np.nan])
+
+
+def test_the_last_two_bins_are_two():
+    assert error([1, 0], [0.85, 0.95]) == pytest.approx((0.15 + 0.95) / 2)

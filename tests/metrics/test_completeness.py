@@ -34,3 +34,18 @@ def test_a_constant_sum_predicts_nothing_and_a_constant_logit_asks_nothing():
     assert r2 == 0 and residual == pytest.approx(logits.std())
     assert np.isnan(sum_predicts_logit(logits, np.ones(50), ONCE)[0])
     assert np.isnan(sum_predicts_logit(logits[:1], logits[:1], ONCE[:, :1])).all()
+
+
+def test_each_draw_has_its_own_figures_and_two_images_are_enough():
+    sums, logits = np.array([0.0, 1, 2]), np.array([0.0, 1, 0])
+    weights = np.array([[1.0, 1, 0], [1, 1, 1], [1, 0, 0]])
+    r2, residual = sum_predicts_logit(sums, logits, weights)
+    np.testing.assert_allclose(r2, [1, 0, np.nan], atol=1e-12)
+    np.testing.assert_allclose(residual, [0, (logits - sums).std(), np.nan], atol=1e-12)
+
+
+def test_sums_of_any_scale_predict_as_well():
+    sums = np.random.default_rng(3).normal(size=50)
+    for scale in (1e-11, 1e11):
+        (r2,), _ = sum_predicts_logit(scale * sums, scale * sums, ONCE)
+        assert r2 == pytest.approx(1)

@@ -33,3 +33,7 @@ def test_area_is_that_under_the_curve_however_the_shares_lie():
     assert area(np.ones(len(SHARES))) == pytest.approx(1)
     assert area(1 - np.array(SHARES)) == pytest.approx(0.5)
     assert area(np.array([1.0, 0, 0]), (0, 0.1, 1)) == pytest.approx(0.05)
+
+
+def test_curves_of_many_images_have_an_area_each():
+    np.testing.assert_allclose(area(np.array([[1.0, 1, 1], [1, 0, 0]]), (0, 0.1, 1)), [1, 0.05])

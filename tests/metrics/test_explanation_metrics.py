@@ -64,3 +64,40 @@ def test_confounder_sensitivity_counts_the_tag_among_the_strongest_tenth():
     assert confounder_sensitivity(np.zeros((10, 10)), tag) == 0  # a flat centre points nowhere
     with pytest.raises(ValueError, match="empty"):
         confounder_sensitivity(center, np.zeros((10, 10), bool))
+
+
+def test_a_probability_at_the_threshold_is_called_and_without_negatives_there_is_no_grid():
+    assert draw_grids(np.array([1.0, 0]), np.array([0.5, 0.1]), 0.5).tolist() == [[0, 1, 1, 1]]
+    none = draw_grids(np.array([1.0, 1]), np.array([0.9, 0.8]), 0.5)
+    assert none.shape == (0, 4) and none.dtype.kind == "i"
+
+
+def test_the_same_seed_draws_the_same_grids_and_another_seed_others():
+    labels, probabilities = np.repeat([1.0, 0], 20), np.repeat([0.9, 0.1], 20)
+    draw = lambda seed: draw_grids(labels, probabilities, 0.5, seed=seed).tolist()  # noqa: E731
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_faint_grids_count_and_grids_that_are_all_blank_have_no_mean():
+    faint = class_sensitivity(np.full((1, 4), 0.1))
+    assert faint.mean == 0.25 and faint.blank == 0
+    assert np.isnan(class_sensitivity(np.zeros((2, 4))).mean)
+
+
+def test_published_variant_scales_each_map_by_itself_and_gives_a_flat_one_zero():
+    attribution = np.array([[[2.0, 4], [3, 2]], [[20, 60], [40, 20]], [[5, 5], [5, 5]]])
+    mask = np.zeros((3, 2, 2), bool)
+    mask[:, 0, 1] = mask[2, 0, 0] = True
+    result = disease_sensitivity(attribution, mask, published=True)
+    np.testing.assert_allclose(result.inside, [2 / 3, 2 / 3, 0])
+    np.testing.assert_allclose(result.area, [0.25, 0.25, 0.5])
+
+
+def test_a_faint_map_has_a_score():
+    faint = np.array([[[0.1, 0.3], [0, 0]]])
+    assert disease_sensitivity(faint, faint > 0.2).inside[0] == pytest.approx(0.75)
+
+
+def test_the_top_share_of_a_centre_can_be_chosen():
+    center = np.arange(100.0).reshape(10, 10)
+    assert confounder_sensitivity(center, center >= 60, top=0.2) == 0.5

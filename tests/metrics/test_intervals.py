@@ -52,3 +52,26 @@ def test_undefined_draws_give_no_bounds_rather_than_wrong_ones():
     got = mean_interval(values, np.arange(51), draws=200)
     assert got.value == 1 and (np.isnan(got.low) or got.low == 1)
     assert np.isnan(mean_interval(np.full(4, np.nan), np.arange(4)).value)
+
+
+def test_bounds_are_the_percentiles_of_the_defined_draws_if_half_are():
+    # one number of two patients: a draw is defined where the first is in it
+    bootstrap, draws = Bootstrap(np.arange(2), level=0.9), np.arange(101.0)
+    got = bootstrap._interval(0.0, draws)
+    assert (got.low, got.high) == pytest.approx((5, 95))
+    half = bootstrap._interval(0.0, np.r_[draws[:50], np.full(50, np.nan)])
+    assert half.low == pytest.approx(2.45)
+    fewer = bootstrap._interval(0.0, np.r_[draws[:49], np.full(51, np.nan)])
+    assert np.isnan(fewer.low) and np.isnan(fewer.high)
+
+
+def test_there_are_as_many_draws_as_asked_for_also_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(intervals, "BLOCK", 1)
+    sizes = []
+    Bootstrap(np.arange(3), draws=5).intervals(lambda w: (sizes.append(len(w)), w)[1])
+    assert sizes == [1, 1, 1, 1, 1, 1]  # the data as it is, and five draws
+
+
+def test_means_are_row_by_row():
+    nan = np.nan
+    np.testing.assert_array_equal(intervals.mean_of_known(np.array([[1.0, nan], [2, 4], [nan, nan]])), [1, 3, nan])

@@ -44,3 +44,8 @@ def test_the_best_threshold_is_that_of_largest_mean_iou_where_maps_are_not_blank
     best = best_threshold(ious(chosen, masks(2)))
     assert best == pytest.approx(0.45)  # the first that leaves the second line out
     assert best in THRESHOLDS and np.isnan(best_threshold(ious(maps({}), masks(1))))
+
+
+def test_each_map_is_thresholded_at_its_own_maximum_however_faint():
+    faint, strong = {(0, 0): 0.1, (1, 0): 0.04}, {(0, 0): 10, (0, 1): 6, (1, 0): 4}
+    np.testing.assert_allclose(ious(maps(faint, strong), masks(2), np.array([0.5])), [[1 / 4], [2 / 4]])

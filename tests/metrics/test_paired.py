@@ -46,3 +46,20 @@ def test_the_t_statistic_by_hand():
 def test_too_few_pairs_have_no_t_test():
     assert np.isnan(paired_t_test(np.array([1.0, np.nan]), np.array([2.0, 1])).p)
     assert np.isnan(paired_t_test(np.array([np.nan]), np.array([1.0])).difference)
+
+
+def test_two_pairs_are_enough_and_one_has_a_difference_but_no_test():
+    two = paired_t_test(np.array([0.0, 0]), np.array([1.0, 3]))
+    assert two.pairs == 2 and two.t == pytest.approx(2) and two.p == pytest.approx(stats.t.sf(2, 1) * 2)
+    one = paired_t_test(np.array([1.0, np.nan]), np.array([3.0, 1]))
+    assert one.pairs == 1 and one.difference == 2 and np.isnan(one.t) and np.isnan(one.p)
+
+
+def test_the_seed_decides_the_draws():
+    random = np.random.default_rng(4)
+    a, b, who = random.normal(size=30), random.normal(size=30), np.arange(30)
+    scores = lambda seed: score_difference(a, b, np.repeat("x", 30), who, draws=40, seed=seed)  # noqa: E731
+    assert scores(1) == scores(1) != scores(2)
+    labels = np.arange(30)[:, None] % 2 * 1.0
+    aucs = lambda seed: auc_difference(labels, a[:, None], b[:, None], ("x",), who, draws=40, seed=seed)  # noqa: E731
+    assert aucs(1) == aucs(1) != aucs(2)

@@ -20,3 +20,9 @@ def test_the_same_constant_map_is_fully_alike_and_a_blank_one_ranks_nothing():
     flat = np.ones((1, 4, 4))
     assert similarity(flat, flat) == 1
     assert np.isnan(similarity(flat, np.random.default_rng(0).random((1, 4, 4))))
+
+
+def test_a_map_of_range_one_ranks_as_any_other_and_either_blank_one_ranks_nothing():
+    ramp, flat = np.linspace(0, 1, 16).reshape(1, 4, 4), np.ones((1, 4, 4))
+    assert similarity(ramp, ramp**2) == pytest.approx(1)
+    assert np.isnan(similarity(ramp, flat)) and np.isnan(similarity(flat, ramp))

@@ -1,6 +1,9 @@
 """A centre that is strong on something drawn at one place is suspicious; one that is strong on anatomy is not."""
 
+import functools
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,13 +18,19 @@ SIZE, TAGGED_SHARE = 64, 0.5
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory):
+def phantoms():
+    return drawn_phantoms()
+
+
+@functools.cache  # processes forked after a first run, as of scripts/mutants.sh, need not draw them again
+def drawn_phantoms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Grey images with and without an enlarged heart, and where the heart is in the mean of those that have one."""
-    store = prepare(phantom_source(500, SIZE, 3), tmp_path_factory.mktemp("store"), SIZE, workers=1, progress=False)
-    grey = np.load(store.path / "images.npy")
-    c = store.findings.index("Cardiomegaly")
-    positive = np.flatnonzero(store.labels[:, c] == 1)
-    heart = np.mean([store.mask(r, c) for r in positive], axis=0)
+    with tempfile.TemporaryDirectory() as folder:
+        store = prepare(phantom_source(500, SIZE, 3), Path(folder) / "store", SIZE, workers=1, progress=False)
+        grey = np.load(store.path / "images.npy")
+        c = store.findings.index("Cardiomegaly")
+        positive = np.flatnonzero(store.labels[:, c] == 1)
+        heart = np.mean([store.mask(r, c) for r in positive], axis=0)
     return grey[positive], grey[store.labels[:, c] == 0][:200], heart
 
 
@@ -93,3 +102,11 @@ def test_borders_without_any_detail_are_like_nothing():
     images[:, :, 40:] = 0
     found = likeness(images)
     assert np.isfinite(found).all() and np.abs(found[:, 48:]).max() < 1e-6
+
+
+def test_two_images_of_a_kind_are_enough_and_one_says_no_place():
+    random = np.random.default_rng(5)
+    found = suspicious_center(random.random((16, 16)), *random.integers(0, 256, (2, 2, 16, 16)))
+    assert math.isfinite(found.score)
+    none = suspicious_center(np.ones((8, 8)), np.zeros((1, 8, 8)), np.zeros((5, 8, 8)))
+    assert (none.row, none.column) == (0, 0)
