@@ -128,7 +128,7 @@ def small(arguments: list[str]) -> list[str]:
         more += ["--n", "60"]
     if arguments[:2] in (["prepare", "shortcut"], ["prepare", "verify"]):
         more = ["--quiet"] if arguments[1] == "shortcut" else []
-    if "resnet" in " ".join(arguments) and arguments[0] == "train":
+    if arguments[0] == "train" and ("resnet" in arguments[1] or "bcos" in arguments[1]):
         more = ["model.width=2", "model.depth=18", "baseline.epochs=1", "run.accelerator=cpu", "--quiet"]
     if "--explainer" in arguments:
         more += ["--limit", "4"]  # the last one counts
@@ -208,9 +208,16 @@ BEFORE = {
 }
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)],
+LONG = ("README.md", "results.md", "compare.md")  # run by test_docs_long_pages.py, on another core
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page) and page.name not in LONG],
                          ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_run_one_after_another(page, work, mine):
+    run_page(page, work, mine)
+
+
+def run_page(page: Path, work: Path, mine: Path) -> None:
     torch.manual_seed(0)
     BEFORE.get(page.name, lambda work, mine: None)(work, mine)
     scope: dict = {}

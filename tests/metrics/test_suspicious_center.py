@@ -22,7 +22,7 @@ def phantoms():
     return drawn_phantoms()
 
 
-@functools.cache  # processes forked after a first run, as of scripts/mutants.sh, need not draw them again
+@functools.cache  # processes forked after a first run, as of mutation testing, need not draw them again
 def drawn_phantoms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Grey images with and without an enlarged heart, and where the heart is in the mean of those that have one."""
     with tempfile.TemporaryDirectory() as folder:
