@@ -1,11 +1,12 @@
 """How fast is Attri-Net, beside a plain version of the published procedure that shares its networks?
 
 Plain: one finding a pass, float32, instance norm, the libraries' own convolutions; training one critic step at a time,
-the generator's graph kept and walked in critic and classifier steps. Both are timed in one process, in turn, by the
-processor time of all threads, which does not count what other programs of the machine take; --wall counts real time.
+the generator's graph kept and walked in critic and classifier steps, freed memory given back. Both are timed in one
+process, in turn, by the processor time of all threads, which does not count what other programs of the machine take;
+--wall counts real time. JSON, and a Markdown table of it; docs/performance.md has both.
 
-    python benchmarks/speed.py inference --size 320 --batch 1
-    python benchmarks/speed.py training --size 64
+    python benchmarks/speed.py inference --size 320 --batch 1 --bf16 --openvino --wall --out inference.json
+    python benchmarks/speed.py training --size 320 --wall
     python benchmarks/speed.py memory --size 320
 """
 
@@ -21,15 +22,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from attrinet import AttriNet, losses
+from attrinet.allocator import give_back_freed_memory, keep_freed_memory
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.sampling import Sampler
@@ -93,6 +97,8 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
             return model.attribution_maps(x)[0]
 
     ways = {"plain": plain, "fp32": lambda: model.attribution_maps(x)[0]} | ({"bf16": half} if options.bf16 else {})
+    if options.openvino:
+        ways |= openvino_ways(model, x)
     times: dict[str, list[float]] = {name: [] for name in ways}
     rates = []
     maps = {name: way() for name, way in ways.items()}  # warms up
@@ -112,6 +118,24 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
             "largest difference of a map": (maps[name] - maps["plain"]).abs().max().item(),
         }
     return out
+
+
+def openvino_ways(model: AttriNet, x: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
+    """Engines of `attrinet export`. Of random weights, so for their speed: int8 is fitted to x alone."""
+    from attrinet.export.onnx import write_onnx
+    from attrinet.export.openvino import has_bfloat16, openvino_maps
+    from attrinet.export.precision import write_as
+    from attrinet.export.verify import PRECISIONS
+
+    ways = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(model, Path(folder) / "model.onnx", {})
+        for precision in PRECISIONS:
+            if precision != "bfloat16" or has_bfloat16():
+                path = Path(folder) / f"{precision}.xml"
+                write_as(Path(folder) / "model.onnx", path, precision, x[:1])
+                ways[f"OpenVINO {precision}"] = partial(openvino_maps(path, precision), x)
+    return ways
 
 
 # ---- training
@@ -184,6 +208,7 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
             rates.append(matmul_rate(device, options.wall))
             for name, steps in (("plain", plain), ("ours", ours)):
                 took, values = {}, []
+                give_back_freed_memory() if name == "plain" else keep_freed_memory()
                 for part, run in parts(steps, name == "plain").items():
                     # plain networks in the plain steps only
                     def work(run=run, values=values, name=name) -> None:
@@ -199,14 +224,18 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
                     times[name].append(took)
             if not repeat:  # from the same weights: Adam takes the sign of tiny gradients, so later losses drift apart
                 gap = abs(said["ours"][0] - said["plain"][0]) / abs(said["plain"][0])
+                needed = flops(plain)
             _, neg, pos = ours.sampler.draw("critic", repeat)
             random = ours._random("critic", repeat)
             data.append(seconds(lambda n=neg, p=pos, r=random: (ours._images(n, r), ours._images(p, r)), device,
                                 options.wall))
     whole = {name: [sum(t.values()) for t in each] for name, each in times.items()}
     steps_a_round = 1 + config.schedule.critic_steps + config.schedule.classifier_steps
+    useful = {name: needed / statistics.median(values) for name, values in whole.items()}
     return {
         "matrix product, FLOP/s": summary(rates),
+        "FLOP of a step without a gradient through the frozen generator": needed, "useful FLOP/s": useful,
+        "share of the matrix product": {name: rate / statistics.median(rates) for name, rate in useful.items()},
         "seconds a step": {name: summary(values) for name, values in whole.items()},
         "times as fast as plain": summary([p / o for p, o in zip(whole["plain"], whole["ours"], strict=True)]),
         "seconds of the parts": {name: {part: summary([t[part] for t in each]) for part in each[0]}
@@ -214,6 +243,27 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
         "seconds of the data": summary([steps_a_round * d for d in data]),
         "relative difference of the first loss": gap,
     }
+
+
+class FlopCounter(TorchDispatchMode):
+    """FlopCounterMode without its hooks on modules, which a gradient of a gradient does not bear."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.total += count(*args, **(kwargs or {}), out_val=out) if count else 0
+        return out
+
+
+def flops(steps: Steps) -> int:
+    """Of our step by direct convolution, where nothing is done that its mathematics does not need. Of a copy: no state
+    changes."""
+    with plain_networks(), FlopCounter() as counter:
+        for run in parts(copy.deepcopy(steps), plain=False).values():
+            run()
+    return counter.total
 
 
 # ---- memory
@@ -234,6 +284,29 @@ def memory(options: argparse.Namespace, device: torch.device) -> dict:
     return {"peak, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
 
 
+def markdown(result: dict) -> str:
+    """The medians as a table, with the lowest and highest repeat."""
+
+    def shown(value: dict) -> str:
+        return f"{value['median']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
+
+    lines = []
+    if "plain" in result:
+        lines += ["| way | seconds an image | times as fast as plain | share of the matrix product |",
+                  "| --- | --- | --- | --- |"]
+        lines += [f"| {name} | {shown(way['seconds an image'])} | {shown(way['times as fast as plain'])} | "
+                  f"{way['share of the matrix product']:.2f} |"
+                  for name, way in result.items() if isinstance(way, dict) and "seconds an image" in way]
+    if "seconds of the parts" in result:
+        each, step = result["seconds of the parts"], result["seconds a step"]
+        lines += ["| seconds | plain | ours |", "| --- | --- | --- |"]
+        lines += [f"| {part} | {shown(each['plain'][part])} | {shown(each['ours'][part])} |" for part in each["plain"]]
+        lines += [f"| data (in the parts) | | {shown(result['seconds of the data'])} |",
+                  f"| a step | {shown(step['plain'])} | {shown(step['ours'])} |",
+                  f"| times as fast | 1 | {shown(result['times as fast as plain'])} |"]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["inference", "training", "memory"])
@@ -242,6 +315,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="images; of training it is the paper's 4 + 4")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bf16", action="store_true", help="inference in bfloat16 too")
+    parser.add_argument("--openvino", action="store_true", help="inference by attrinet export's engines too")
     parser.add_argument("--checkpointing", action="store_true", help="memory with run.checkpointing")
     parser.add_argument("--wall", action="store_true")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -256,6 +330,7 @@ def main() -> None:
     }
     text = json.dumps(result, indent=2)
     print(text)
+    print(markdown(result))
     if options.out:
         options.out.write_text(text + "\n")
 

@@ -10,6 +10,7 @@ import click
 import numpy as np
 import torch
 
+from attrinet.allocator import keep_freed_memory
 from attrinet.cli.evaluation_table import summary
 from attrinet.cli.run_folder import Run, device_option, home, open_run, store_option
 from attrinet.data.source import SPLITS
@@ -67,6 +68,7 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
       attrinet evaluate runs/nih_64 --where Pneumonia=1 --out runs/nih_64/evaluation-sick
       attrinet evaluate models/theirs --store stores/chexpert --set-thresholds
     """
+    keep_freed_memory()
     opened = open_run(run, device)
     data = opened.store(store)
     if set_thresholds:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from attrinet.allocator import keep_freed_memory
 from attrinet.cli.run_folder import device_option, home, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.errors import AttrinetError
 from attrinet.export.bulk import Bulk, explain_store
+from attrinet.nets.attrinet import AttriNet
 
 
 @click.command("explain-store")
@@ -22,9 +24,11 @@ from attrinet.export.bulk import Bulk, explain_store
 @click.option("--shard", default="1/1", show_default=True, metavar="i/n", help="This machine's part of the work.")
 @click.option("--dtype", type=click.Choice(("float32", "float16")), default="float32", show_default=True,
               help="float16 takes half the room and is off by at most 0.05 %.")
+@click.option("--engine", type=click.Path(path_type=Path), help="Folder of `attrinet export --format openvino`, which "
+              "makes the maps in place of PyTorch.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(run, store, split, out, workers, shard, dtype, device, quiet) -> None:
+def command(run, store, split, out, workers, shard, dtype, engine, device, quiet) -> None:
     """Explain every image of a split of a store, in shards of 256 images.
 
     Writes predictions/NNNNN.parquet (label, logit, probability, call of every image and finding; the folder reads as
@@ -44,7 +48,10 @@ def command(run, store, split, out, workers, shard, dtype, device, quiet) -> Non
     if opened.explainer is None:
         raise AttrinetError(f"{run}: a {opened.model.name} has no explanation of its own; give a run of Attri-Net or "
                             "B-cos")
+    if engine is not None and not isinstance(opened.model, AttriNet):
+        raise AttrinetError(f"--engine: only for an Attri-Net; {run} holds a {opened.model.name}")
+    keep_freed_memory()
     folder = out or home(run) / f"explained-{split}"
-    bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device))
+    bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=engine)
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
     click.echo(f"written: {folder} ({shards} shards)")

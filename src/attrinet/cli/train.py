@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
+from attrinet.allocator import keep_freed_memory
 from attrinet.train.config import load_config
 
 
@@ -29,6 +30,7 @@ def command(config: Path, overrides: tuple[str, ...], out: Path | None, resume: 
     if config.is_dir():
         config, out = config / "config.yaml", out or config
     settings = load_config(config, overrides)
+    keep_freed_memory()
     if settings.model.kind == "attrinet":
         from attrinet.train.loop import train
     else:

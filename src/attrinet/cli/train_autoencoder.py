@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from attrinet.allocator import keep_freed_memory
 from attrinet.cli.run_folder import device_option, usable_device
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -33,6 +34,7 @@ def command(store, out, steps, seed, device, quiet) -> None:
     rows = data.split("train")
     if len(rows) == 0:
         raise AttrinetError(f"{store}: no 'train' images; prepare it with a train split")
+    keep_freed_memory()
     model = train_autoencoder(data.images, rows=rows, steps=steps, seed=seed, device=usable_device(device),
                               progress=not quiet)
     try:

@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.export.engine import engine_hash, use_engine
 from attrinet.export.shard import DTYPES, NAMES, write_shard
 from attrinet.export.weights import weights_hash
 from attrinet.folder import load
 
-FORMAT = 1
+FORMAT = 2
 PER_SHARD, BATCH = 256, 16
 
 
@@ -34,7 +35,8 @@ class Bulk:
     """What to explain, and where to. Everything but `device` is the same for all processes that share the work.
 
     model: model folder. store: store folder. split: train, valid or test. out: folder to write. dtype: of the
-    contributions, see attrinet.export.shard. per_shard: images a shard; batch: images a forward pass.
+    contributions, see attrinet.export.shard. per_shard: images a shard; batch: images a forward pass. engine: folder
+    of OpenVINO files that make the maps, see attrinet.export.use_engine.
     """
 
     model: Path
@@ -45,10 +47,13 @@ class Bulk:
     device: str = "cpu"
     per_shard: int = PER_SHARD
     batch: int = BATCH
+    engine: Path | None = None
 
     def open(self) -> tuple[torch.nn.Module, Store, np.ndarray]:
         """Model, store with the model's findings, and the rows of the split."""
         model = load(self.model, self.device)
+        if self.engine is not None:
+            use_engine(model, self.engine)
         store = Store.open(self.store).select(model.findings)
         return model, store, store.split(self.split)
 
@@ -95,6 +100,7 @@ def recipe(bulk: Bulk, model: torch.nn.Module, store: Store, images: int) -> dic
     return {
         "format": FORMAT, "weights": weights_hash(model), "store": store.meta["checksum"], "images": images,
         "findings": list(model.findings), "thresholds": model.thresholds.tolist(), **chosen,
+        "engine": None if bulk.engine is None else engine_hash(bulk.engine),
     }
 
 

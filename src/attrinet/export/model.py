@@ -12,27 +12,39 @@ import torch
 from torch import Tensor
 
 from attrinet.errors import AttrinetError
-from attrinet.export.verify import BATCHES, BOUNDS, differences, probe_images, require
+from attrinet.export import verify
+from attrinet.export.verify import BATCHES, BOUNDS, PRECISIONS, differences, probe_images, require
 from attrinet.export.weights import weights_hash
 from attrinet.nets.attrinet import AttriNet
 
 FORMATS = {"onnx": ("onnx",), "openvino": ("bin", "xml")}  # format → endings of its files
 
 
-def export(model: AttriNet, format: str, folder: Path, real: Tensor | None = None) -> dict[str, float]:
-    """Write model.onnx, or model.xml and model.bin, and model.json; returns the largest differences from PyTorch.
+def export(
+    model: AttriNet, format: str, folder: Path, real: Tensor | None = None, *, precision: str = "float32",
+    calibration: Tensor | None = None,
+) -> dict:
+    """Write model.onnx, or model.xml and model.bin, and model.json; returns what model.json says of the comparison.
 
-    model: loaded by attrinet.load. real: images (N, 1, H, W) to compare on besides noise. The model in the new format
-    is compared in batches of 1 and 3 within attrinet.export.verify.BOUNDS. Raises AttrinetError, with the figures and
-    nothing written, where it differs by more; for a format that is unknown or not installed; a folder that cannot be
-    written.
+    model: loaded by attrinet.load. real: radiographs (N, 1, H, W) to compare on. precision: float32 is compared with
+    PyTorch on noise too, in batches of 1 and 3, within attrinet.export.verify.BOUNDS; OpenVINO's bfloat16, int8 and
+    fastest (whichever of the three is, here) on radiographs, by the largest difference of a probability and the maps'
+    signal-to-noise ratio. calibration: radiographs of the training split, which int8 takes its ranges from.
+    Raises AttrinetError, with the figures and nothing written, where it differs by more; for a format or precision
+    that is unknown, not installed or needs a store; a folder that cannot be written.
     """
     if format not in FORMATS:
         raise AttrinetError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+    if precision not in (*PRECISIONS, verify.FASTEST):
+        raise AttrinetError(f"--precision {precision}: choose one of {', '.join((*PRECISIONS, verify.FASTEST))}")
+    if precision != "float32" and (format != "openvino" or real is None or calibration is None):
+        raise AttrinetError(f"--precision {precision}: only with --format openvino and the run's store, whose "
+                            "radiographs the loss is measured on; add --store")
     try:
         from attrinet.export.onnx import onnx_runner, write_onnx
         if format == "openvino":
             from attrinet.export.openvino import openvino_runner, write_openvino
+            from attrinet.export.precision import write_precision
     except ModuleNotFoundError as error:
         raise AttrinetError(f"--format {format} needs {error.name}, which is not installed: "
                             "pip install 'attrinet[export]'") from error
@@ -43,21 +55,31 @@ def export(model: AttriNet, format: str, folder: Path, real: Tensor | None = Non
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
             made = Path(temporary)
             write_onnx(model, made / "model.onnx", facts)
-            if format == "openvino":
-                write_openvino(made / "model.onnx", made / "model.xml")
-            run = openvino_runner(made / "model.xml") if format == "openvino" else onnx_runner(made / "model.onnx")
-            worst = differences(model, run, images)
-            require(worst, f"{format} of this model")
-            facts["verified"] = {
-                "images": len(images), "of which real": 0 if real is None else len(real), "batch sizes": BATCHES,
-                "largest differences from PyTorch": worst, "bounds": BOUNDS, "torch": torch.__version__,
-            }
+            if precision == "float32":
+                if format == "openvino":
+                    write_openvino(made / "model.onnx", made / "model.xml")
+                run = openvino_runner(made / "model.xml") if format == "openvino" else onnx_runner(made / "model.onnx")
+                worst = differences(model, run, images)
+                require(worst, f"{format} of this model")
+                said = {
+                    "images": len(images), "of which real": 0 if real is None else len(real), "batch sizes": BATCHES,
+                    "largest differences from PyTorch": worst, "bounds": BOUNDS, "torch": torch.__version__,
+                }
+            else:
+                measured = write_precision(model, made / "model.onnx", made / "model.xml", precision, real, calibration)
+                precision = next(iter(measured))
+                said = {
+                    "images": len(real), "of which real": len(real), "precisions": measured,
+                    "bounds": {"probability": verify.LOSSY_PROBABILITY, "psnr": verify.LOSSY_PSNR},
+                    "torch": torch.__version__,
+                }
+            facts |= {"precision": precision, "verified": said}
             (made / "model.json").write_text(json.dumps(facts, indent=2) + "\n")
             for ending in (*FORMATS[format], "json"):
                 os.replace(made / f"model.{ending}", folder / f"model.{ending}")
     except OSError as error:
         raise AttrinetError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
-    return worst
+    return said
 
 
 def description(model: AttriNet) -> dict:

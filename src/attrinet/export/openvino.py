@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import openvino
 import torch
+from torch import Tensor
 
 from attrinet.export.graph import OUTPUTS
 from attrinet.export.verify import Runner
 
-FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
-"""Processors with bfloat16 units would else use them, and miss the bounds."""
+COMPUTED_IN = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}
+"""Precision → of what is not said to be integers; a processor without bfloat16 takes float32."""
 
 
 def write_openvino(onnx_file: Path, path: Path) -> None:
@@ -20,13 +22,31 @@ def write_openvino(onnx_file: Path, path: Path) -> None:
     openvino.save_model(openvino.Core().read_model(onnx_file), path, compress_to_fp16=False)
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor computes in bfloat16; OpenVINO would otherwise fall back to float32."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def compiled(path: Path, precision: str) -> openvino.CompiledModel:
+    """The files for the CPU, with as many threads as PyTorch has."""
+    return openvino.Core().compile_model(path, "CPU", {
+        "INFERENCE_PRECISION_HINT": COMPUTED_IN[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    })
+
+
 def openvino_runner(path: Path) -> Runner:
-    """The files as OpenVINO runs them on the CPU, with as many threads as PyTorch has."""
-    options = FLOAT32 | {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    compiled = openvino.Core().compile_model(path, "CPU", options)
+    """The files as OpenVINO runs them in float32."""
+    model = compiled(path, "float32")
 
     def run(images: np.ndarray) -> list[np.ndarray]:
-        results = compiled(images)
+        results = model(images)
         return [results[name] for name in OUTPUTS]
 
     return run
+
+
+def openvino_maps(path: Path, precision: str) -> Callable[[Tensor], Tensor]:
+    """images (B, 1, H, W) → maps (B, C, H, W), both float32 on the CPU."""
+    model = compiled(path, precision)
+    return lambda images: torch.from_numpy(model(images.numpy())["attribution"].copy())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +17,12 @@ from attrinet.nets.attrinet import AttriNet
 BOUNDS = {"logits": 1e-3, "probabilities": 1e-4, "attribution": 1e-4, "contributions": 1e-5}
 """Largest difference allowed anywhere; the units are those of Explanation."""
 BATCHES = (1, 3)
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+FASTEST = "fastest"
+LOSSY_PROBABILITY, LOSSY_PSNR = 0.01, 40.0
+"""Of the other precisions, on radiographs: the largest difference of a probability, and the least peak signal-to-noise
+ratio in dB of all maps, where the peak is 2, the range of an image."""
 
 Runner = Callable[[np.ndarray], Sequence[np.ndarray]]
 """images float32 (B, 1, H, W) → arrays in the order of OUTPUTS"""
@@ -42,6 +50,32 @@ def differences(model: AttriNet, run: Runner, images: Tensor) -> dict[str, float
                 gap = np.abs(np.asarray(values, np.float64) - expected).max()
                 worst[name] = max(worst[name], float(gap)) if np.isfinite(gap) else np.inf
     return worst
+
+
+@dataclass(frozen=True)
+class Loss:
+    """probability: largest difference of one from PyTorch's in float32. psnr: of the maps, in dB."""
+
+    probability: float
+    psnr: float
+
+    @property
+    def allowed(self) -> bool:
+        return self.probability <= LOSSY_PROBABILITY and self.psnr >= LOSSY_PSNR
+
+    def __str__(self) -> str:
+        return f"probabilities differ by up to {self.probability:.4f}, maps at {self.psnr:.1f} dB"
+
+
+def loss(model: AttriNet, engine: Callable[[Tensor], Tensor], images: Tensor, batch: int = 4) -> Loss:
+    """What `engine`, images → maps, loses against the model's own float32 maps on real images (N, 1, H, W)."""
+    probability, squares = 0.0, []
+    for each in images.split(batch):
+        want, got = model.explain(each), engine(each)
+        gap = (model.logits_of(got).sigmoid() - want.probabilities).abs().max().item()
+        probability = max(probability, gap) if math.isfinite(gap) else math.inf
+        squares.append((got - want.attribution).square().mean((1, 2, 3)))
+    return Loss(probability, 10 * math.log10(2**2 / max(torch.cat(squares).mean().item(), 1e-30)))
 
 
 def require(worst: dict[str, float], what: str) -> None:

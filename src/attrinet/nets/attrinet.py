@@ -85,6 +85,8 @@ class AttriNet(nn.Module):
         """Reads an image file the way the training images were prepared; set by attrinet.load."""
         self.findings_per_pass = 1
         """Findings explained in one forward pass; tune() measures what is faster on the device."""
+        self.engine: Callable[[Tensor], Tensor] | None = None
+        """Another runtime's images (B, 1, H, W) → maps (B, C, H, W), on a CPU; set by attrinet.export.use_engine."""
 
     @property
     def image_size(self) -> int:
@@ -118,7 +120,7 @@ class AttriNet(nn.Module):
         weight = self.weight_map(finding).repeat_interleave(pool, 0).repeat_interleave(pool, 1)
         return maps[:, 0] * (weight / pool**2)
 
-    def _logits_of(self, maps: Tensor) -> Tensor:
+    def logits_of(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) → (B, C); summed in float64 so that no rounding stands between the maps and the logit."""
         pooled = F.avg_pool2d(maps.double(), self.geometry.pool).flatten(2)  # (B, C, cells)
         weight = torch.cat([c.weight for c in self._regressions]).double()
@@ -146,6 +148,9 @@ class AttriNet(nn.Module):
     @torch.no_grad()
     def attribution_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """M_c(x) and x + M_c(x) of every finding: (B, 1, H, W) in [-1, 1] → two (B, C, H, W)."""
+        if self.engine is not None:
+            made = self.engine(images)
+            return made, images + made
         batch, count = len(images), len(self.findings)
         maps, counterfactuals = [], []
         for chunk in torch.arange(count, device=images.device).split(self.findings_per_pass):
@@ -158,7 +163,7 @@ class AttriNet(nn.Module):
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 1, H, W) in [-1, 1] → logits (B, C), the same numbers as explain()."""
-        return self._logits_of(self.attribution_maps(images)[0])
+        return self.logits_of(self.attribution_maps(images)[0])
 
     @torch.no_grad()
     def finding_logits(self, images: Tensor, finding: int) -> Tensor:
@@ -180,7 +185,7 @@ class AttriNet(nn.Module):
         """
         x = as_images(images, self.image_size, self.reader).to(self.device)
         maps, counterfactual = self.attribution_maps(x)
-        logits = self._logits_of(maps)
+        logits = self.logits_of(maps)
         contributions = torch.stack(
             [self.contributions(maps[:, c : c + 1], c) for c in range(len(self.findings))], dim=1
         )

@@ -18,6 +18,7 @@ from attrinet.train.config import Config
 from attrinet.train.state import TrainState
 
 MAPS_PER_PASS = 64  # images whose maps are made in one forward pass where the generator is frozen
+CACHED = 2**21  # numbers of the widest layer, over the batch, that a CPU's cache copes with
 
 
 class Steps:
@@ -52,14 +53,20 @@ class Steps:
         return *self.sampler.draw(kind, counter), self._random(kind, counter)
 
     def _frozen_maps(self, images: list[Tensor], findings: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Maps and counterfactuals of several batches, each with its finding, in one pass without a graph."""
+        """Maps and counterfactuals of several batches, each with its finding, without a graph and in as few passes as
+        the device is fastest with."""
         sizes = [len(x) for x in images]
         finding = torch.tensor(findings, device=self.fabric.device).repeat_interleave(
             torch.tensor(sizes, device=self.fabric.device)
         )
+        model, every = self.state.model, torch.cat(images)
+        per_pass = len(every)
+        if every.device.type == "cpu":
+            per_pass = max(1, CACHED // (model.width * model.image_size**2))
         with torch.no_grad(), self.fabric.autocast():
-            maps, counterfactuals = self.state.model.generator(torch.cat(images), finding)
-        return list(zip(maps.split(sizes), counterfactuals.split(sizes), strict=True))
+            made = [model.generator(*each) for each in zip(every.split(per_pass), finding.split(per_pass), strict=True)]
+        maps, counterfactuals = (torch.cat(each).split(sizes) for each in zip(*made, strict=True))
+        return list(zip(maps, counterfactuals, strict=True))
 
     def _update(self, name: str, loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> None:
         update(self.fabric, self.state.optimizers[name], loss, parameters)

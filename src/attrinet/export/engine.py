@@ -1,0 +1,62 @@
+"""An exported model as the engine of the PyTorch one: it makes the maps, and the maps are the decision as ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from attrinet.errors import AttrinetError
+from attrinet.export.verify import PRECISIONS
+from attrinet.export.weights import weights_hash
+from attrinet.nets.attrinet import AttriNet
+
+FILES = ("model.xml", "model.bin")
+
+
+def use_engine(model: AttriNet, folder: Path) -> str:
+    """Let OpenVINO files make the maps of model.explain, logits and attribution_maps; returns their precision.
+
+    folder: of `attrinet export --format openvino`. Logits are still the float64 sum of the maps and the classifiers are
+    PyTorch's, so bias + sum of the contributions is the logit in every precision. One finding alone (attribute,
+    finding_logits) is still made by PyTorch.
+    Raises AttrinetError for a folder without such files or of other weights, a model that is not on the CPU, and where
+    OpenVINO is not installed.
+    """
+    if model.device.type != "cpu":
+        raise AttrinetError(f"{folder}: OpenVINO runs on the CPU, the model is on {model.device}; add --device cpu")
+    path, facts = folder / "model.xml", facts_of(folder)
+    if facts["weights"] != weights_hash(model):
+        raise AttrinetError(f"{folder}: exported from a model of other weights; export this one again")
+    try:
+        from attrinet.export.openvino import openvino_maps
+    except ModuleNotFoundError as error:
+        raise AttrinetError(f"{folder}: needs {error.name}, which is not installed: pip install 'attrinet[export]'"
+                            ) from error
+    try:
+        model.engine = openvino_maps(path, facts["precision"])
+    except RuntimeError as error:
+        raise AttrinetError(f"{path}: OpenVINO cannot read it ({str(error).splitlines()[0]}); export it again"
+                            ) from error
+    return facts["precision"]
+
+
+def engine_hash(folder: Path) -> str:
+    """Precision, and 16 hexadecimal digits that change with the files."""
+    precision, digest = facts_of(folder)["precision"], hashlib.blake2b(digest_size=8)
+    for name in FILES:
+        digest.update((folder / name).read_bytes())
+    return f"{precision} {digest.hexdigest()}"
+
+
+def facts_of(folder: Path) -> dict:
+    """model.json of an OpenVINO export. Raises AttrinetError where there is none."""
+    path = folder / "model.json"
+    try:
+        facts = json.loads(path.read_text())
+        whole = facts["precision"] in PRECISIONS and isinstance(facts["weights"], str)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AttrinetError(f"{path}: not of attrinet export --format openvino ({error!r})") from error
+    if not whole or not all((folder / name).exists() for name in FILES):
+        raise AttrinetError(f"{folder}: holds no {' and '.join(FILES)}; make them by attrinet export --format openvino")
+    return facts

@@ -1,0 +1,135 @@
+"""OpenVINO in a faster precision: measured on radiographs before it is used, and the map stays the decision."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from attrinet import AttrinetError, load, save_model
+from attrinet.cli import cli
+from attrinet.export import verify
+from attrinet.export.engine import use_engine
+from attrinet.export.openvino import has_bfloat16
+
+FINDINGS = ("Edema", "Cardiomegaly")
+FASTER = ["int8", pytest.param("bfloat16", marks=pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 here"))]
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def quiet_folder(phantom_model, tmp_path_factory):
+    """Folder of a model whose maps are as small as a trained one's; rounding shrinks with them."""
+    model, folder = load(phantom_model), tmp_path_factory.mktemp("quiet") / "best"
+    with torch.no_grad():
+        model.generator.last.weight *= 0.02
+        for each in model.classifiers:
+            each.weight *= 20
+    save_model(model, folder, thresholds=dict.fromkeys(FINDINGS, 0.5),
+               preprocessing={"intensity": "paper", "keep_aspect": False})
+    return folder
+
+
+@pytest.fixture
+def export(quiet_folder, store, tmp_path):
+    def export(precision, out="engine", folder=quiet_folder):
+        return run("export", folder, "--store", store.path, "--format", "openvino", "--precision", precision, "--out",
+                   tmp_path / out)
+
+    return export
+
+
+@pytest.mark.parametrize("precision", FASTER)
+def test_the_map_of_a_faster_engine_is_still_the_decision(precision, export, quiet_folder, store, tmp_path):
+    done = export(precision)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert f"kept: {precision}" in done.output and "on 3 real images" in done.output  # the validation split
+    model, exact = load(quiet_folder), load(quiet_folder)
+    assert use_engine(model, tmp_path / "engine") == precision
+    images = store.select(FINDINGS).batch(range(5))
+    got, want = model.explain(images), exact.explain(images)
+    gap = (got.attribution - want.attribution).abs().max().item()
+    assert 1e-6 < gap < 0.1  # other numbers, of the same maps
+    torch.testing.assert_close(got.counterfactual, images + got.attribution)
+    assert (got.probabilities - want.probabilities).abs().max() <= verify.LOSSY_PROBABILITY
+    torch.testing.assert_close(got.bias + got.contributions.sum((2, 3)), got.logits, rtol=0, atol=1e-4)
+    torch.testing.assert_close(model.logits(images), got.logits)
+
+
+def test_fastest_keeps_one_and_says_what_was_measured(export, quiet_folder, tmp_path):
+    done = export("fastest")
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    facts = json.loads((tmp_path / "engine" / "model.json").read_text())
+    measured = facts["verified"]["precisions"]
+    assert set(measured) == {"float32", "int8"} | ({"bfloat16"} if has_bfloat16() else set())
+    assert next(iter(measured)) == facts["precision"]
+    allowed = {name: found["seconds an image"] for name, found in measured.items() if found["allowed"]}
+    assert facts["precision"] == min(allowed, key=allowed.get)
+    assert {p.name for p in (tmp_path / "engine").iterdir()} == {"model.xml", "model.bin", "model.json"}
+
+
+def test_what_loses_too_much_is_refused_with_figures_and_the_old_one_stays(export, tmp_path, monkeypatch):
+    export("float32")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "engine").iterdir()}
+    monkeypatch.setattr(verify, "LOSSY_PSNR", 300.0)
+    done = export("int8")
+    assert isinstance(done.exception, AttrinetError)
+    assert "int8 loses too much" in str(done.exception) and " dB" in str(done.exception)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "engine").iterdir()} == before
+
+
+def test_the_loss_is_what_it_says(quiet_folder, store):
+    model, images = load(quiet_folder), store.select(FINDINGS).batch(range(6))
+    lost = verify.loss(model, lambda x: model.attribution_maps(x)[0] + 0.02, images)
+    assert lost.psnr == pytest.approx(20 * math.log10(2 / 0.02), abs=1e-3)
+    weights = torch.stack([c.weight.sum() for c in model.classifiers])
+    want = (model.logits(images) + 0.02 * weights).sigmoid() - model.explain(images).probabilities
+    assert lost.probability == pytest.approx(want.abs().max().item(), abs=1e-6)
+    assert verify.Loss(0.01, 40.0).allowed
+    assert not verify.Loss(0.0101, 60.0).allowed and not verify.Loss(0.0, 39.9).allowed
+    assert not verify.loss(model, lambda x: model.attribution_maps(x)[0] * math.nan, images).allowed
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--precision", "int8"), "only with --format openvino"),
+    (("--precision", "float8", "--format", "openvino"), "--precision float8: choose one of"),
+    (("--precision", "int8", "--format", "openvino"), "add --store"),
+])
+def test_a_precision_that_cannot_be_judged_is_refused(arguments, message, quiet_folder, tmp_path):
+    done = run("export", quiet_folder, "--out", tmp_path / "out", *arguments)
+    assert isinstance(done.exception, AttrinetError) and message in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_the_engine_of_the_same_weights_is_used(export, quiet_folder, phantom_model, tmp_path):
+    with pytest.raises(AttrinetError, match="model.json: not of attrinet export"):
+        use_engine(load(quiet_folder), tmp_path)
+    export("float32")
+    with pytest.raises(AttrinetError, match="exported from a model of other weights"):
+        use_engine(load(phantom_model), tmp_path / "engine")
+    (tmp_path / "engine" / "model.xml").write_text("<net")
+    with pytest.raises(AttrinetError, match="OpenVINO cannot read it"):
+        use_engine(load(quiet_folder), tmp_path / "engine")
+    (tmp_path / "engine" / "model.bin").unlink()
+    with pytest.raises(AttrinetError, match="holds no model.xml and model.bin"):
+        use_engine(load(quiet_folder), tmp_path / "engine")
+
+
+def test_a_store_is_explained_by_an_engine_and_not_mixed_with_another(export, quiet_folder, store, tmp_path):
+    for precision in ("int8", "float32"):
+        export(precision, precision)
+
+    def explain(out, *arguments):
+        return run("explain-store", quiet_folder, "--store", store.path, "--out", tmp_path / out, *arguments)
+
+    assert explain("torch").exit_code == 0 and explain("fast", "--engine", tmp_path / "int8").exit_code == 0
+    ours, fast = (pd.read_parquet(tmp_path / name / "predictions") for name in ("torch", "fast"))
+    assert (ours["id"] == fast["id"]).all() and not ours["logit"].equals(fast["logit"])
+    assert (ours["probability"] - fast["probability"]).abs().max() <= verify.LOSSY_PROBABILITY
+    mixed = explain("fast", "--engine", tmp_path / "float32")
+    assert isinstance(mixed.exception, AttrinetError) and "explanations of another engine" in str(mixed.exception)
