@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
 
 from attrinet.data.sampling import Sampler
 from attrinet.errors import AttrinetError
@@ -133,6 +134,44 @@ def test_two_processes_do_the_mathematics_of_one(config, tmp_path):
     close = np.mean([torch.isclose(x, y, atol=2e-3).float().mean().item()
                      for x, y in zip(a.parameters(), b.parameters(), strict=True)])
     assert close > 0.97
+
+
+RECORD = """
+import sys, torch
+from safetensors.torch import save_file
+from attrinet.cli import main
+step, calls = torch.optim.Adam.step, []
+def record(self, closure=None):
+    calls.append([p.grad.clone() for group in self.param_groups for p in group["params"] if p.grad is not None])
+    return step(self, closure)
+torch.optim.Adam.step = record
+out = sys.argv.pop()
+try:
+    main()
+finally:
+    if torch.distributed.is_initialized() is False or torch.distributed.get_rank() == 0:
+        save_file({f"{k} {i}": g.contiguous() for k, each in enumerate(calls) for i, g in enumerate(each)}, out)
+"""
+
+
+def test_two_processes_have_the_gradients_of_one_up_to_rounding(config, tmp_path):
+    """Every gradient of four steps of every kind; the learning rate lets no rounding grow."""
+    (tmp_path / "record.py").write_text(RECORD)
+    still = ("optimizer.lr=1e-12", "optimizer.classifier_lr=1e-12", "optimizer.center_lr=1e-12", "schedule.steps=4")
+    for count in (1, 2):
+        file = tmp_path / f"{count}.yaml"
+        file.write_text(dump_config(config(f"run.devices={count}", "run.batch_size=4", *still)))
+        done = subprocess.run(
+            [sys.executable, tmp_path / "record.py", "train", file, "--out", tmp_path / f"run{count}", "--quiet",
+             tmp_path / f"{count}.safetensors"],
+            capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (load_file(tmp_path / f"{k}.safetensors") for k in (1, 2))
+    assert one.keys() == two.keys() and len({name.split()[0] for name in one}) > 12
+    largest = max(gradient.abs().max() for gradient in one.values())
+    for name, gradient in one.items():
+        size = max(gradient.norm().item(), 1e-6 * largest.item())
+        assert (two[name] - gradient).norm().item() < 2e-5 * size, name
 
 
 def test_checkpointing_gives_the_same_gradients_and_keeps_less_for_them():
