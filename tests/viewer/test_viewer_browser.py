@@ -301,7 +301,8 @@ def test_the_other_tabs_explain_the_model_and_compare_explainers(page, viewed):
     assert by(page, "#global canvas").get_attribute("aria-label").startswith("Positive centre of Atelectasis")
     by(page, "#tab-compare").click()
     assert js(page, "document.getElementById('compare-finding').value") == "4"  # the finding that was looked at
-    by(page, "#explainers input[value=uniform]").click()
+    for key in ("random", "uniform"):
+        by(page, f"#explainers input[value={key}]").click()
     by(page, "#compare-form [type=submit]").click()
     wait(page, "document.querySelectorAll('#compare-results canvas[role=img]').length === 3")
     captions = [e.text for e in page.find_elements(By.CSS_SELECTOR, "#compare-results figcaption")]

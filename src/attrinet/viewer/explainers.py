@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attrinet.baselines.resnet import ResNet
 from attrinet.nets.attrinet import AttriNet
-from attrinet.posthoc.build import build
+from attrinet.posthoc.build import OUTSIDE, build
 from attrinet.protocols import Explainer
 
 PIXELS_AT_ONCE = 4 * 320**2  # in one pass of a post-hoc method: what keeps memory within a laptop's
@@ -49,7 +49,8 @@ def choices(model: AttriNet | ResNet) -> list[Choice]:
                   "its own contributions: with the bias they sum to the logit")]
     relus = any(isinstance(m, nn.ReLU) for m in model.modules())  # guided backprop is about them
     return (own if isinstance(model, Explainer) else []) + [
-        c for c in POSTHOC if c.key != "guided_backprop" or relus
+        c for c in POSTHOC if (c.key in OUTSIDE or not isinstance(model, AttriNet))
+        and (c.key != "guided_backprop" or relus)
     ]
 
 
@@ -65,7 +66,7 @@ class OneLogit(nn.Module):
 
     @property
     def gradcam_layer(self) -> nn.Module:
-        return self.model.generator.blocks[-1] if isinstance(self.model, AttriNet) else self.model.gradcam_layer
+        return self.model.gradcam_layer
 
     def forward(self, images: Tensor) -> Tensor:
         self.tick(len(images))
