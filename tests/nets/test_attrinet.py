@@ -59,6 +59,19 @@ def test_grouping_of_findings_changes_no_result():
         torch.testing.assert_close(model.explain(x).attribution, one, rtol=1e-4, atol=1e-5)
 
 
+def test_a_large_batch_goes_in_parts_that_the_cache_copes_with_and_changes_no_result(monkeypatch):
+    model, x = tiny(2), torch.rand(5, 1, 32, 32) * 2 - 1
+    whole, one = model.explain(x), model.attribute(x, 1)
+    seen = []
+    model.generator.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    monkeypatch.setattr("attrinet.nets.attrinet.CACHED", 2 * model.width * 32**2)
+    parts = model.explain(x)
+    torch.testing.assert_close(parts.attribution, whole.attribution, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(parts.counterfactual, whole.counterfactual, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.attribute(x, 1), one, rtol=1e-4, atol=1e-5)
+    assert seen == [2, 2, 2, 2, 1, 1, 2, 2, 1]
+
+
 def test_attri_net_meets_both_protocols_and_they_agree():
     model, x = tiny(), torch.rand(2, 1, 32, 32) * 2 - 1
     assert isinstance(model, Classifier) and isinstance(model, Explainer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.generator import Generator
 from attrinet.nets.geometry import geometry
 from attrinet.nets.inputs import Images, as_images, finding_index, finding_names
+
+CACHED = 2**21  # numbers of the widest layer, over the batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,11 @@ class AttriNet(nn.Module):
         """Another runtime's images (B, 1, H, W) → maps (B, C, H, W), on a CPU; set by attrinet.export.use_engine."""
 
     @property
+    def images_per_pass(self) -> int:
+        """As many images as the device is fastest with; on a CPU, those whose widest layer its cache copes with."""
+        return max(1, CACHED // (self.width * self.image_size**2)) if self.device.type == "cpu" else sys.maxsize
+
+    @property
     def image_size(self) -> int:
         return self.geometry.image_size
 
@@ -151,6 +159,9 @@ class AttriNet(nn.Module):
         if self.engine is not None:
             made = self.engine(images)
             return made, images + made
+        if len(images) > self.images_per_pass:
+            parts = [self.attribution_maps(part) for part in images.split(self.images_per_pass)]
+            return torch.cat([m for m, _ in parts]), torch.cat([cf for _, cf in parts])
         batch, count = len(images), len(self.findings)
         maps, counterfactuals = [], []
         for chunk in torch.arange(count, device=images.device).split(self.findings_per_pass):
@@ -168,12 +179,15 @@ class AttriNet(nn.Module):
     @torch.no_grad()
     def finding_logits(self, images: Tensor, finding: int) -> Tensor:
         """(B,) column `finding` of logits(images), up to rounding, for the price of one finding."""
-        return self.classify(self.generator(images, finding)[0], finding)
+        return self.classify(self._maps_of(images, finding), finding)
 
     @torch.no_grad()
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """Contributions to the logit of one finding: (B, 1, H, W) → (B, H, W)."""
-        return self.contributions(self.generator(images, finding)[0], finding)
+        return self.contributions(self._maps_of(images, finding), finding)
+
+    def _maps_of(self, images: Tensor, finding: int) -> Tensor:
+        return torch.cat([self.generator(part, finding)[0] for part in images.split(self.images_per_pass)])
 
     @torch.no_grad()
     def explain(self, images: Images) -> Explanation:

@@ -18,7 +18,6 @@ from attrinet.train.config import Config
 from attrinet.train.state import TrainState
 
 MAPS_PER_PASS = 64  # images whose maps are made in one forward pass where the generator is frozen
-CACHED = 2**21  # numbers of the widest layer, over the batch, that a CPU's cache copes with
 
 
 class Steps:
@@ -59,12 +58,10 @@ class Steps:
         finding = torch.tensor(findings, device=self.fabric.device).repeat_interleave(
             torch.tensor(sizes, device=self.fabric.device)
         )
-        model, every = self.state.model, torch.cat(images)
-        per_pass = len(every)
-        if every.device.type == "cpu":
-            per_pass = max(1, CACHED // (model.width * model.image_size**2))
+        model = self.state.model
+        parts = (each.split(model.images_per_pass) for each in (torch.cat(images), finding))
         with torch.no_grad(), self.fabric.autocast():
-            made = [model.generator(*each) for each in zip(every.split(per_pass), finding.split(per_pass), strict=True)]
+            made = [model.generator(*part) for part in zip(*parts, strict=True)]
         maps, counterfactuals = (torch.cat(each).split(sizes) for each in zip(*made, strict=True))
         return list(zip(maps, counterfactuals, strict=True))
 
