@@ -106,3 +106,11 @@ def test_a_tag_of_a_tall_image_is_left_out_of_a_tall_mask():
     tag = np.zeros((8, 4), bool)
     tag[1, 1] = True
     np.testing.assert_array_equal(all_but(tag, margin=0), 1 - tag)
+
+
+def test_an_empty_annotation_is_none_and_a_union_is_a_float_mask():
+    blank, spot = np.zeros((4, 4), bool), np.eye(4, dtype=bool)
+    guidance = Guidance("full", np.zeros((1, 4, 4), np.float32), lambda row, finding: [blank, spot, None][row])
+    _, guided = guidance.masks(np.arange(3), 0)
+    assert guided.tolist() == [False, True, False]
+    assert union(np.stack([blank, spot])).dtype == np.float32

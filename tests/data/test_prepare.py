@@ -268,3 +268,43 @@ def test_selecting_findings_keeps_images_and_order(tmp_path):
     np.testing.assert_array_equal(part.labels, store.labels[:, [3, 0]])
     with pytest.raises(AttrinetError, match="no finding 'Mass'"):
         store.select(["Mass"])
+
+
+@pytest.fixture
+def tampered(tmp_path):
+    """A store whose meta.json a function has changed."""
+    prepare(phantom_source(8, 32, seed=3), tmp_path / "s", 32, progress=False)
+
+    def change(how):
+        meta = json.loads((tmp_path / "s" / "meta.json").read_text())
+        how(meta)
+        (tmp_path / "s" / "meta.json").write_text(json.dumps(meta))
+        return tmp_path / "s"
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["size", "findings", "intensity", "keep_aspect", "checksum"])
+def test_a_store_that_lacks_a_fact_is_refused_when_it_is_opened(tampered, name):
+    with pytest.raises(AttrinetError, match=f"meta.json: has no '{name}'; the store is damaged"):
+        Store.open(tampered(lambda meta: meta.pop(name)))
+
+
+@pytest.mark.parametrize("tables", [{"manifest.parquet": "0"}, {"../../secret": "0"}, None, ["manifest.parquet"]])
+def test_verify_reads_the_tables_of_a_store_and_no_other_file(tampered, tables):
+    store = Store.open(tampered(lambda meta: meta.update(tables=tables)))
+    with pytest.raises(AttrinetError, match="no checksums of the tables"):
+        store.verify()
+
+
+def test_a_damaged_lesion_mask_names_the_file(tampered):
+    path = tampered(lambda meta: None)
+    table = pd.read_parquet(path / "annotations.parquet")
+    assert len(table)
+    table["rle"] = "\x00"
+    table.to_parquet(path / "annotations.parquet")
+    store = Store.open(path)
+    with pytest.raises(AttrinetError, match=r"annotations\.parquet: annotation of image"):
+        for row in range(len(store)):
+            for c in range(len(store.findings)):
+                store.mask(row, c)

@@ -59,7 +59,7 @@ def test_youden_threshold_maximises_sensitivity_plus_specificity_over_all_thresh
 @pytest.mark.parametrize("labels", [[1.0, 1.0], [0.0, 0.0], [np.nan, np.nan], [np.nan, 1.0]])
 def test_without_both_classes_the_threshold_is_one_half(labels):
     result = youden_threshold(np.array(labels), np.array([0.2, 0.7]))
-    assert result.threshold == 0.5 and np.isnan(result.sensitivity)
+    assert result.threshold == 0.5 and np.isnan([result.sensitivity, result.specificity]).all()
 
 
 def test_a_draw_without_one_of_the_classes_is_undefined_and_the_others_are_not():

@@ -49,3 +49,14 @@ def test_sums_of_any_scale_predict_as_well():
     for scale in (1e-11, 1e11):
         (r2,), _ = sum_predicts_logit(scale * sums, scale * sums, ONCE)
         assert r2 == pytest.approx(1)
+
+
+def test_blank_maps_predict_nothing_and_one_image_or_none_says_nothing():
+    logits = np.array([0.5, -1.0, 2.0])
+    r2, residual = sum_predicts_logit(np.zeros(3), logits, np.ones((1, 3)))
+    assert r2 == [0] and residual[0] == pytest.approx(logits.std())
+    for weights in ([[0.0, 1, 0]], [[0.0, 0, 0]]):
+        r2, residual = sum_predicts_logit(np.array([1.0, 2, 3]), logits, np.array(weights))
+        assert np.isnan([r2, residual]).all()
+    r2, residual = sum_predicts_logit(np.empty(0), np.empty(0), np.empty((2, 0)))
+    assert r2.shape == residual.shape == (2,) and np.isnan([r2, residual]).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from attrinet.metrics.deletion import GREY, SHARES, area, deleted, inserted, ranks
 
@@ -37,3 +38,11 @@ def test_area_is_that_under_the_curve_however_the_shares_lie():
 
 def test_curves_of_many_images_have_an_area_each():
     np.testing.assert_allclose(area(np.array([[1.0, 1, 1], [1, 0, 0]]), (0, 0.1, 1)), [1, 0.05])
+
+
+def test_insertion_shows_exactly_the_share_over_a_blur_that_repeats_the_border():
+    image = np.random.default_rng(3).uniform(-1, 1, (20, 20)).astype(np.float32)
+    rank = np.arange(400).reshape(20, 20)
+    (half,) = inserted(image, rank, (0.5,))
+    blurred = gaussian_filter(image, 20 / 16, mode="nearest")
+    assert (half[rank < 200] == image[rank < 200]).all() and (half[rank >= 200] == blurred[rank >= 200]).all()

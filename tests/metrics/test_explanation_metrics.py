@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attrinet.metrics.class_sensitivity import class_sensitivity, draw_grids
-from attrinet.metrics.confounder_sensitivity import confounder_sensitivity
+from attrinet.metrics.confounder_sensitivity import confounder_sensitivity, strongest
 from attrinet.metrics.disease_sensitivity import disease_sensitivity
 
 
@@ -101,3 +101,28 @@ def test_a_faint_map_has_a_score():
 def test_the_top_share_of_a_centre_can_be_chosen():
     center = np.arange(100.0).reshape(10, 10)
     assert confounder_sensitivity(center, center >= 60, top=0.2) == 0.5
+
+
+def test_images_of_equal_probability_come_in_the_order_of_their_numbers():
+    labels, probabilities = np.array([1.0] * 40 + [0.0] * 40), np.array([0.9] * 40 + [0.1] * 40)
+    grids = draw_grids(labels, probabilities, 0.5, count=5)
+    assert grids[:, 0].tolist() == [39, 38, 37, 36, 35]
+    assert set(grids[:, 1:].ravel()) == set(range(40, 55))
+
+
+@pytest.mark.parametrize("side", [2, 3, 5, 8, 16])
+def test_the_strongest_are_the_first_of_the_sorted_pixels(side):
+    center = np.random.default_rng(side).permutation(side**2).reshape(side, side) - side**2 / 2 - 0.25
+    for top in (0.05, 0.1, 0.3, 0.5):
+        count = max(round(top * side**2), 1)
+        want = np.zeros(side**2, bool)
+        want[np.argsort(-np.abs(center).ravel())[:count]] = True
+        assert (strongest(center, top).ravel() == want).all()
+
+
+def test_two_pixels_tied_for_the_last_place_are_outside():
+    center = np.arange(100.0).reshape(10, 10)
+    center.flat[89] = 90  # the eleventh is as strong as the tenth
+    assert strongest(center, 0.1).sum() == 11  # one more than the share is rounding
+    center.flat[88] = 90
+    assert strongest(center, 0.1).sum() == 9

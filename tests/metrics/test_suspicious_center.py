@@ -1,18 +1,19 @@
 """A centre that is strong on something drawn at one place is suspicious; one that is strong on anatomy is not."""
 
 import functools
+import itertools
 import math
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import Tag
-from attrinet.metrics.suspicious_center import ALARM, likeness, suspicious_center
+from attrinet.metrics.suspicious_center import ALARM, DETAIL, WINDOW, likeness, suspicious_center
 
 SIZE, TAGGED_SHARE = 64, 0.5
 
@@ -110,3 +111,28 @@ def test_two_images_of_a_kind_are_enough_and_one_says_no_place():
     assert math.isfinite(found.score)
     none = suspicious_center(np.ones((8, 8)), np.zeros((1, 8, 8)), np.zeros((5, 8, 8)))
     assert (none.row, none.column) == (0, 0)
+
+
+def test_likeness_of_larger_images_looks_at_a_wider_window():
+    """The definition written out with SciPy's filters, at a size where window and blur are not their smallest."""
+    side, count = 160, 4
+    images = np.random.default_rng(5).integers(0, 256, (count, side, side))
+    window = round(WINDOW * side) | 1
+    assert window > 3 and DETAIL * side > 1
+    detail = []
+    for x in images.astype(np.float64):
+        fine = x - gaussian_filter(x, DETAIL * side)
+        detail.append(fine / (np.sqrt(uniform_filter(fine**2, window)) + 1))
+    pairs = [a * b for a, b in itertools.permutations(detail, 2)]
+    by_hand = uniform_filter(np.mean(pairs, 0), window)
+    np.testing.assert_allclose(likeness(images), by_hand, atol=1e-5)
+
+
+def test_only_the_asked_share_of_a_centre_is_looked_at():
+    random = np.random.default_rng(6)
+    positives, negatives = (random.integers(0, 256, (30, 64, 64)) for _ in range(2))
+    positives[:, 40:56, 40:56] = positives[0, 40:56, 40:56]  # the same in all
+    center = np.zeros((64, 64))
+    center[:8, :8], center[40:56, 40:56] = 2, 1  # stronger elsewhere, with which a top share of 64 pixels is full
+    assert suspicious_center(center, positives, negatives, 320 / 64**2).score > 0.5
+    assert suspicious_center(center, positives, negatives, 64 / 64**2).score < 0.5

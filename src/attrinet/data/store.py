@@ -23,6 +23,7 @@ from attrinet.errors import AttrinetError
 
 FORMAT = 1
 TABLES = ("manifest.parquet", "annotations.parquet")
+FACTS = ("size", "findings", "intensity", "keep_aspect", "checksum")  # of meta.json, without which no store can be used
 
 
 @dataclass
@@ -51,6 +52,10 @@ class Store:
             meta = json.loads(meta_file.read_text())
             if meta["format"] != FORMAT:
                 raise AttrinetError(f"{meta_file}: store format {meta['format']}, this version reads {FORMAT}")
+            missing = [name for name in FACTS if name not in meta]
+            if missing:
+                raise AttrinetError(f"{meta_file}: has no {missing[0]!r}; the store is damaged, delete it and prepare it "
+                                    "again")
             count, _ = (parquet.read_metadata(path / name).num_rows for name in TABLES)
             images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
             shape = (count, meta["size"], meta["size"])
@@ -130,7 +135,10 @@ class Store:
         if place is None:
             return None
         if key not in self._masks:
-            mask = rasterise(self.annotations.iloc[place], self.size, self.meta["keep_aspect"])
+            try:
+                mask = rasterise(self.annotations.iloc[place], self.size, self.meta["keep_aspect"])
+            except AttrinetError as error:
+                raise AttrinetError(f"{self.path / 'annotations.parquet'}: {error}") from error
             self._masks[key] = np.packbits(mask)  # an eighth of the memory: every annotated image may end up here
         bits = np.unpackbits(self._masks[key], count=self.size**2)
         return bits.reshape(self.size, self.size).astype(bool)
@@ -154,10 +162,11 @@ class Store:
 
         Needs the store alone, not what it was made of. Raises AttrinetError naming the first file that changed.
         """
-        if "tables" not in self.meta:
+        tables = self.meta.get("tables")
+        if not isinstance(tables, dict) or set(tables) != set(TABLES):
             raise AttrinetError(f"{self.path}: meta.json has no checksums of the tables; delete the store and prepare "
                                 "it again")
-        for name, before in {"images.npy": self.meta["checksum"], **self.meta["tables"]}.items():
+        for name, before in {"images.npy": self.meta["checksum"], **tables}.items():
             if checksum(self.path / name) != before:
                 raise AttrinetError(f"{self.path / name}: its checksum is not the one in meta.json; "
                                     "the store is damaged, delete it and prepare it again")
