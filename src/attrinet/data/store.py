@@ -54,8 +54,8 @@ class Store:
                 raise AttrinetError(f"{meta_file}: store format {meta['format']}, this version reads {FORMAT}")
             missing = [name for name in FACTS if name not in meta]
             if missing:
-                raise AttrinetError(f"{meta_file}: has no {missing[0]!r}; the store is damaged, delete it and prepare it "
-                                    "again")
+                raise AttrinetError(f"{meta_file}: has no {missing[0]!r}; the store is damaged, delete it and prepare "
+                                    "it again")
             count, _ = (parquet.read_metadata(path / name).num_rows for name in TABLES)
             images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
             shape = (count, meta["size"], meta["size"])
