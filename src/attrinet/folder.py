@@ -70,7 +70,10 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | R
             raise AttrinetError(f"{folder / 'config.json'}: format {config['format']} of model {kind!r} is not one "
                                 f"this version reads (format {FORMAT}, {', '.join(builders)}); update attrinet")
         sizes = ("width", "pool", "critic_levels") if kind == "attrinet" else ("width", "depth")
-        model = builders[kind](config["findings"], config["image_size"], **{name: config[name] for name in sizes})
+        try:
+            model = builders[kind](config["findings"], config["image_size"], **{name: config[name] for name in sizes})
+        except AttrinetError as error:
+            raise AttrinetError(f"{folder / 'config.json'}: {error}") from error
         model.load_state_dict(load_file(folder / "model.safetensors"))
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
         preprocessing = config["preprocessing"]

@@ -66,7 +66,7 @@ def test_a_model_folder_of_absurd_sizes_is_refused_by_name(tmp_path, key, value)
     load(tmp_path / "m")
     config = json.loads((tmp_path / "m/config.json").read_text())
     (tmp_path / "m/config.json").write_text(json.dumps(config | {key: value}))
-    with pytest.raises(AttrinetError, match="m: not a usable model folder|image_size|pool|critic_levels"):
+    with pytest.raises(AttrinetError, match=r"m: not a usable model folder|m/config\.json: (image_size|pool|critic_levels)"):
         load(tmp_path / "m")
 
 
@@ -111,3 +111,13 @@ def test_a_configuration_that_contains_itself_is_refused(tmp_path):
 def test_a_path_longer_than_any_file_system_has_is_one_line(tmp_path):
     done = CliRunner().invoke(cli, ["prepare", "chestxray14", "x" * 300, "--out", str(tmp_path / "s")])
     assert isinstance(done.exception, AttrinetError) and "xxx" in str(done.exception)
+
+
+@pytest.mark.parametrize("change", [{"findings": ["a", "a"]}, {"findings": []}, {"image_size": 3222}, {"pool": 3}])
+def test_a_model_folder_whose_numbers_do_not_fit_is_named(tmp_path, change):
+    save_model(AttriNet(["a", "b"], 32, width=1, critic=False), tmp_path / "m", thresholds={"a": 0.4, "b": 0.5},
+               preprocessing={"intensity": "paper", "keep_aspect": False})
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(AttrinetError, match=r"m/config\.json: "):
+        load(tmp_path / "m")
