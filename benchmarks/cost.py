@@ -2,7 +2,8 @@
 
     python benchmarks/cost.py --out docs/cost.json --figure docs/images/cost.svg
 
-One of the four varies, the others stay at the BASE; a dot is the median of five repeats, its bar the lowest and highest.
+One of the four varies, the others stay at BASE. A dot is the median of five repeats, its bar the lowest and the highest;
+processor time of all threads, which does not count what other programs of the machine take.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def cost(size: int, findings: int, batch: int, width: int) -> dict:
     model.attribution_maps(x)  # warms up
     seconds = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         model.attribution_maps(x)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return {"seconds": seconds, "FLOP": counter.get_total_flops() * findings * batch}
 
 

@@ -271,6 +271,7 @@ def flops(steps: Steps) -> int:
 
 def memory(options: argparse.Namespace, device: torch.device) -> dict:
     """Peak of this process over one critic, generator and classifier step."""
+    keep_freed_memory()  # as attrinet train does
     config = load_config(None, [f"model.width={options.width}"])
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(phantom_source(60, options.size, seed=1), Path(folder) / "store", options.size, progress=False)
