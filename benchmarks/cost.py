@@ -2,7 +2,7 @@
 
     python benchmarks/cost.py --out docs/cost.json --figure docs/images/cost.svg
 
-One of the four varies, the others stay at BASE. A dot is the median of five repeats, its bar the lowest and the highest;
+One of the four varies, the others stay at BASE. A dot is the median of five repeats, its bar the lowest and highest;
 processor time of all threads, which does not count what other programs of the machine take.
 """
 

@@ -121,3 +121,12 @@ def test_a_model_folder_whose_numbers_do_not_fit_is_named(tmp_path, change):
     (tmp_path / "m" / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(AttrinetError, match=r"m/config\.json: "):
         load(tmp_path / "m")
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    (".x=1", r"\.x=1: "), ("=", "=: "), (f"losses.l1=1{'0' * 400}", "losses.l1=1"),
+    ("guidance.counts.Edema=[1,2]", "guidance.counts"),
+])
+def test_an_override_that_no_reader_expects_is_refused_by_name(override, message):
+    with pytest.raises(AttrinetError, match=message):
+        load_config(None, [override])

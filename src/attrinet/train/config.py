@@ -138,6 +138,10 @@ ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.crit
 BASELINE_ONLY = ("baseline.", "model.depth")
 
 
+UNREADABLE = (OmegaConfBaseException, yaml.YAMLError, ArithmeticError, LookupError, OSError, RecursionError, TypeError,
+              ValueError)  # what OmegaConf and PyYAML raise on hostile text
+
+
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """Defaults, then the YAML file, then `key=value` overrides (dotted keys), checked.
 
@@ -149,7 +153,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
             raise AttrinetError(f"{path}: no such configuration file")
         try:
             loaded = OmegaConf.load(path)
-        except (yaml.YAMLError, OSError, ValueError, RecursionError, OmegaConfBaseException) as error:
+        except UNREADABLE as error:
             raise AttrinetError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from error
         if not OmegaConf.is_dict(loaded):
             raise AttrinetError(f"{path}: want sections such as data:, model:, losses:, with key: value below")
@@ -164,7 +168,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         except ConfigKeyError as error:
             key = str(error.full_key)
             raise AttrinetError(f"{source}: unknown option {key!r}; {_nearest(key)}") from error
-        except (OmegaConfBaseException, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise AttrinetError(f"{source}: {said(error)}") from error
     for source in (path, *overrides):
         text = str(source) if source is not path else Path(path).read_text() if path is not None else ""
@@ -172,7 +176,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
             raise AttrinetError(f"{source}: '${{…}}' is not filled in here; write the value itself")
     try:
         config: Config = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         raise AttrinetError(f"{path or ', '.join(overrides)}: {said(error)}") from error
     check_config(config)
     return config
@@ -205,8 +209,8 @@ def check_config(config: Config) -> None:
     if not config.guidance.center_square:
         raise AttrinetError("guidance.center_square=0: a square without room guides nowhere; the default is 0.9375")
     for name, count in values["guidance.counts"].items():
-        if count < 0:
-            raise AttrinetError(f"guidance.counts: {name}={count} must not be negative")
+        if not isinstance(count, int) or count < 0:
+            raise AttrinetError(f"guidance.counts: {name}={count} must be a whole number that is not negative")
     for key in ("data.contrast", "data.brightness"):
         if len(values[key]) != 2 or not 0 <= values[key][0] <= values[key][1]:
             raise AttrinetError(f"{key}={values[key]}: want two factors, from and to, for instance [0.8, 1.4]")
