@@ -60,3 +60,5 @@ def test_blank_maps_predict_nothing_and_one_image_or_none_says_nothing():
         assert np.isnan([r2, residual]).all()
     r2, residual = sum_predicts_logit(np.empty(0), np.empty(0), np.empty((2, 0)))
     assert r2.shape == residual.shape == (2,) and np.isnan([r2, residual]).all()
+    r2, _ = sum_predicts_logit(np.zeros(3), np.ones(3), np.ones((1, 3)))
+    assert np.isnan(r2).all()  # there was nothing to predict

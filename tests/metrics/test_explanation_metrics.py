@@ -110,7 +110,7 @@ def test_images_of_equal_probability_come_in_the_order_of_their_numbers():
     assert set(grids[:, 1:].ravel()) == set(range(40, 55))
 
 
-@pytest.mark.parametrize("side", [2, 3, 5, 8, 16])
+@pytest.mark.parametrize("side", [2, 3, 5, 8, 64])
 def test_the_strongest_are_the_first_of_the_sorted_pixels(side):
     center = np.random.default_rng(side).permutation(side**2).reshape(side, side) - side**2 / 2 - 0.25
     for top in (0.05, 0.1, 0.3, 0.5):
