@@ -24,7 +24,7 @@ from attrinet.provenance import provenance
 BASE = {"size": 192, "findings": 5, "batch": 1, "width": 64}
 RANGE = {"size": (64, 96, 128, 192, 256, 320), "findings": (1, 2, 5, 10, 14), "batch": (1, 2, 4, 8),
          "width": (8, 16, 32, 64)}
-UNITS = {"size": "pixels a side", "findings": "findings", "batch": "images", "width": "channels"}
+AXES = {"size": "image size (pixels a side)", "findings": "findings", "batch": "images a batch", "width": "channels"}
 REPEATS = 5
 
 
@@ -78,8 +78,11 @@ def draw(result: dict, path: Path) -> None:
         axis.errorbar(values, middle, np.abs(np.stack([seconds.min(1), seconds.max(1)]) - middle), fmt="o", capsize=3)
         axis.plot(values, found["factor"] * values ** found["exponent"], "--", color="0.4",
                   label=f"~ {name}$^{{{found['exponent']:.2f}}}$")
-        axis.set(xscale="log", yscale="log", xlabel=f"{name} ({UNITS[name]})")
+        axis.set(xscale="log", yscale="log", xlabel=AXES[name])
         axis.set_xticks(values, [str(v) for v in values])
+        nice = np.array([digit * 10.0**k for k in range(-4, 4) for digit in (1, 2, 5)])
+        nice = nice[(nice > seconds.min() / 1.3) & (nice < seconds.max() * 1.3)]
+        axis.set_yticks(nice, [f"{v:g}" for v in nice])
         axis.minorticks_off()
         axis.legend(frameon=False)
     axes[0].set_ylabel("seconds a batch")

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DATA, PAGE = ROOT / "docs" / "mutants.json", ROOT / "docs" / "mutants.md"
 REASONS = {
-    "equal": "The changed line computes the same. No test can tell the two apart.",
+    "equal": "The changed line computes the same (NumPy may warn once more). No result tells the two apart.",
     "rounding": "The results differ by rounding alone, or in a case that floating-point numbers do not reach.",
     "wording": "The text of an error differs. Tests look for what it names, not for its every word.",
     "default": "A default value differs that every caller in the package gives by itself.",
@@ -66,7 +66,7 @@ def key(each: dict) -> tuple:
 def write(counts: Counter, found: list[dict]) -> None:
     before = {key(e): e["why"] for e in json.loads(DATA.read_text())["survivors"]} if DATA.exists() else {}
     for each in found:
-        each["why"] = before.get(key(each), "gap")
+        each["why"] = before.get(key(each), "gap")  # until somebody says why
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, cwd=ROOT)
     facts = {"commit": commit.stdout.strip(), "counts": dict(sorted(counts.items())), "survivors": found}
     DATA.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
