@@ -97,3 +97,21 @@ def test_wrong_files_are_named(tmp_path, images):
 def test_without_patients_the_user_is_warned(tmp_path, images):
     with pytest.warns(UserWarning, match="no patient column"):
         table_source(write(tmp_path, FRAME), images, patient_column=None)
+
+
+def test_a_split_column_of_anything_is_refused_by_its_values(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "split": ["train", None, 3.5]}, "labels.csv")
+    with pytest.raises(AttrinetError, match="labels.csv: column 'split' holds '.*'; use train, valid, test"):
+        table_source(labels, images, findings=["Edema"], split_column="split")
+
+
+def test_an_empty_image_column_is_no_column(tmp_path, images):
+    with pytest.raises(AttrinetError, match="no column ''"):
+        table_source(write(tmp_path, FRAME), images, image_column="")
+
+
+def test_a_parquet_table_whose_text_is_no_text_is_named(tmp_path, images):
+    path = write(tmp_path, {**FRAME, "image": ["a.png", "QQQQ.png", "c.jpg"]}, "labels.parquet")
+    path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xff\xfe\x80\x80"))
+    with pytest.raises(AttrinetError, match="labels.parquet: not a readable table"):
+        table_source(path, images, findings=["Edema"])

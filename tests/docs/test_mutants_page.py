@@ -1,4 +1,4 @@
-"""The page on mutants says what mutants.json holds, and every survivor there has a reason that is not a missing test."""
+"""The page on mutants says what mutants.json holds, and every survivor has a reason there, not a missing test."""
 
 import importlib.util
 import json

@@ -41,7 +41,8 @@ def table_source(
     naming the file, column or row that is wrong.
     """
     frame, images = read_table(labels), Path(images)
-    need_columns(frame, [c for c in (image_column, patient_column, split_column, view_column) if c], str(labels))
+    named = [c for c in (patient_column, split_column, view_column) if c]
+    need_columns(frame, [image_column, *named], str(labels))
     findings = tuple(findings) or label_columns(frame, {image_column, patient_column, split_column, view_column})
     need_columns(frame, findings, str(labels))
     if views and not view_column:
@@ -86,7 +87,8 @@ def table_source(
         manifest["id"] = frame[image_column].to_numpy()
     unknown = set(manifest["split"]) - set(SPLITS)
     if unknown:
-        raise AttrinetError(f"{labels}: column {split_column!r} holds {sorted(unknown)[0]!r}; use train, valid, test")
+        raise AttrinetError(f"{labels}: column {split_column!r} holds {sorted(map(str, unknown))[0]!r}; use train, "
+                            "valid, test")
     rows = [*box_rows(boxes, manifest, findings), *mask_rows(masks, manifest, findings)]
     options = {
         "labels": str(labels), "images": str(images), "boxes": str(boxes) if boxes else None,
@@ -108,9 +110,11 @@ def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
     try:
         parquet = path.suffix == ".parquet"
         frame = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype_backend="numpy_nullable", **csv)
+        for column in frame.columns if parquet else ():  # Arrow reads text that is no text, and complains later
+            frame[column].to_numpy(object)
     except FileNotFoundError as error:
         raise AttrinetError(f"{path}: not found") from error
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except Exception as error:  # readers raise whatever they like on damaged bytes
         raise AttrinetError(f"{path}: not a readable table ({' '.join(str(error).split())[:150]})") from error
     return frame
 
