@@ -8,6 +8,8 @@ from torch import nn
 from attrinet.nets.generator import Generator
 from attrinet.nets.winograd import convolve, to_one_channel, winograd
 
+EPSILON = torch.finfo(torch.float32).eps
+
 
 def error(got, exact):
     """Root mean square, in standard deviations of what is right."""
@@ -15,12 +17,14 @@ def error(got, exact):
 
 
 @pytest.mark.parametrize("size", [(16, 16), (80, 80), (9, 14), (1, 3)])
-def test_winograd_rounds_as_the_direct_convolution_does(size):
+def test_winograd_rounds_by_some_units_of_the_last_place(size):
+    """A direct convolution is off by a few, by how many sums the processor keeps side by side."""
     torch.manual_seed(0)
     x, weight = torch.randn(2, 64, *size), torch.randn(96, 64, 3, 3)
     exact = F.conv2d(x.double(), weight.double(), padding=1)
     assert winograd(x, weight).shape == exact.shape
-    assert error(winograd(x, weight), exact) < 3 * error(F.conv2d(x, weight, padding=1), exact) < 3e-6
+    assert error(F.conv2d(x, weight, padding=1), exact) < 8 * EPSILON
+    assert error(winograd(x, weight), exact) < 16 * EPSILON
 
 
 def test_one_channel_is_made_by_shifted_sums():
