@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from torch.utils.flop_counter import flop_registry
 
 from attrinet import AttriNet, losses
 from attrinet.allocator import give_back_freed_memory, keep_freed_memory
@@ -78,6 +78,18 @@ def matmul_rate(device: torch.device, wall: bool, side: int = 2048) -> float:
     return 2 * side**3 / statistics.median(seconds(lambda: a @ a, device, wall) for _ in range(5))
 
 
+class FlopCounter(TorchDispatchMode):
+    """PyTorch's FlopCounterMode without its hooks on modules, which a gradient of a gradient does not bear."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        self.total += count(*args, **(kwargs or {}), out_val=out) if count else 0
+        return out
+
+
 # ---- inference
 
 
@@ -106,11 +118,11 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
         rates.append(matmul_rate(device, options.wall))
         for name, way in ways.items():
             times[name].append(seconds(way, device, options.wall))
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounter() as counter:
         plain()
-    out = {"matrix product, FLOP/s": summary(rates), "FLOP of the plain way": counter.get_total_flops()}
+    out = {"matrix product, FLOP/s": summary(rates), "FLOP of the plain way": counter.total}
     for name, values in times.items():
-        useful = counter.get_total_flops() / statistics.median(values)
+        useful = counter.total / statistics.median(values)
         out[name] = {
             "seconds an image": summary([v / options.batch for v in values]),
             "times as fast as plain": summary([p / v for p, v in zip(times["plain"], values, strict=True)]),
@@ -123,18 +135,16 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
 def openvino_ways(model: AttriNet, x: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
     """Engines of `attrinet export`. Of random weights, so for their speed: int8 is fitted to x alone."""
     from attrinet.export.onnx import write_onnx
-    from attrinet.export.openvino import has_bfloat16, openvino_maps
+    from attrinet.export.openvino import openvino_maps, precisions
     from attrinet.export.precision import write_as
-    from attrinet.export.verify import PRECISIONS
 
     ways = {}
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx", {})
-        for precision in PRECISIONS:
-            if precision != "bfloat16" or has_bfloat16():
-                path = Path(folder) / f"{precision}.xml"
-                write_as(Path(folder) / "model.onnx", path, precision, x[:1])
-                ways[f"OpenVINO {precision}"] = partial(openvino_maps(path, precision), x)
+        for precision in precisions():
+            path = Path(folder) / f"{precision}.xml"
+            write_as(Path(folder) / "model.onnx", path, precision, x[:1])
+            ways[f"OpenVINO {precision}"] = partial(openvino_maps(path, precision), x)
     return ways
 
 
@@ -243,18 +253,6 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
         "seconds of the data": summary([steps_a_round * d for d in data]),
         "relative difference of the first loss": gap,
     }
-
-
-class FlopCounter(TorchDispatchMode):
-    """FlopCounterMode without its hooks on modules, which a gradient of a gradient does not bear."""
-
-    total = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        self.total += count(*args, **(kwargs or {}), out_val=out) if count else 0
-        return out
 
 
 def flops(steps: Steps) -> int:

@@ -1,6 +1,6 @@
 """Mutation testing of losses, guidance and metrics: which changes of a line does no test notice, and why is that?
 
-    scripts/mutants.sh                # makes the mutants, tests them (an hour on one core), writes docs/mutants.json
+    scripts/mutants.sh                # makes the mutants, tests them (minutes on one core), writes docs/mutants.json
     python scripts/mutants.py page    # docs/mutants.md anew, after reasons were filled in by hand
 
 A reason that is in docs/mutants.json stays with its mutant: the same change of the same function.

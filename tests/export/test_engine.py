@@ -12,10 +12,11 @@ from attrinet import AttrinetError, load, save_model
 from attrinet.cli import cli
 from attrinet.export import verify
 from attrinet.export.engine import use_engine
-from attrinet.export.openvino import has_bfloat16
+from attrinet.export.openvino import precisions
 
 FINDINGS = ("Edema", "Cardiomegaly")
-FASTER = ["int8", pytest.param("bfloat16", marks=pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 here"))]
+BFLOAT16 = "bfloat16" in precisions()
+FASTER = ["int8", pytest.param("bfloat16", marks=pytest.mark.skipif(not BFLOAT16, reason="no bfloat16 here"))]
 
 
 def run(*arguments):
@@ -66,7 +67,7 @@ def test_fastest_keeps_one_and_says_what_was_measured(export, quiet_folder, tmp_
     assert done.exit_code == 0, done.output + repr(done.exception)
     facts = json.loads((tmp_path / "engine" / "model.json").read_text())
     measured = facts["verified"]["precisions"]
-    assert set(measured) == {"float32", "int8"} | ({"bfloat16"} if has_bfloat16() else set())
+    assert set(measured) == {"float32", "int8"} | ({"bfloat16"} if BFLOAT16 else set())
     assert next(iter(measured)) == facts["precision"]
     allowed = {name: found["seconds an image"] for name, found in measured.items() if found["allowed"]}
     assert facts["precision"] == min(allowed, key=allowed.get)
@@ -85,14 +86,17 @@ def test_what_loses_too_much_is_refused_with_figures_and_the_old_one_stays(expor
 
 def test_the_loss_is_what_it_says(quiet_folder, store):
     model, images = load(quiet_folder), store.select(FINDINGS).batch(range(6))
-    lost = verify.loss(model, lambda x: model.attribution_maps(x)[0] + 0.02, images)
+    found = verify.losses(model, {
+        "off": lambda x: model.attribution_maps(x)[0] + 0.02, "none": lambda x: model.attribution_maps(x)[0] * math.nan,
+    }, images)
+    lost = found["off"]
     assert lost.psnr == pytest.approx(20 * math.log10(2 / 0.02), abs=1e-3)
     weights = torch.stack([c.weight.sum() for c in model.classifiers])
     want = (model.logits(images) + 0.02 * weights).sigmoid() - model.explain(images).probabilities
     assert lost.probability == pytest.approx(want.abs().max().item(), abs=1e-6)
     assert verify.Loss(0.01, 40.0).allowed
     assert not verify.Loss(0.0101, 60.0).allowed and not verify.Loss(0.0, 39.9).allowed
-    assert not verify.loss(model, lambda x: model.attribution_maps(x)[0] * math.nan, images).allowed
+    assert not found["none"].allowed
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

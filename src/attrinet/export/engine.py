@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
+from attrinet.data.store import checksum
 from attrinet.errors import AttrinetError
 from attrinet.export.verify import PRECISIONS
 from attrinet.export.weights import weights_hash
@@ -42,11 +42,8 @@ def use_engine(model: AttriNet, folder: Path) -> str:
 
 
 def engine_hash(folder: Path) -> str:
-    """Precision, and 16 hexadecimal digits that change with the files."""
-    precision, digest = facts_of(folder)["precision"], hashlib.blake2b(digest_size=8)
-    for name in FILES:
-        digest.update((folder / name).read_bytes())
-    return f"{precision} {digest.hexdigest()}"
+    """Precision and checksums of the files."""
+    return " ".join([facts_of(folder)["precision"], *(checksum(folder / name) for name in FILES)])
 
 
 def facts_of(folder: Path) -> dict:

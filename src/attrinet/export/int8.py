@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,22 @@ def write_int8(float_file: Path, path: Path, images: Tensor) -> None:
     have on `images` (N, 1, H, W), radiographs of the training split."""
     convolutions = [node for node in onnx.load(float_file).graph.node if node.op_type in CONVOLUTIONS]
     left = [node.name for node in convolutions if any(f"/{name}/" in node.name for name in LEFT)]
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
-    quantization.quantize_static(
-        float_file, path, Batches(images), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-        op_types_to_quantize=list(CONVOLUTIONS), nodes_to_exclude=left,
-        extra_options={"OpTypesToExcludeOutputQuantization": list(CONVOLUTIONS)},
-    )
+    with quiet():
+        quantization.quantize_static(
+            float_file, path, Batches(images), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=list(CONVOLUTIONS), nodes_to_exclude=left,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(CONVOLUTIONS)},
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """onnxruntime gives its advice on the root logger, which is the program's."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        root.setLevel(before)

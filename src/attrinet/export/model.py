@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attrinet.errors import AttrinetError
 from attrinet.export import verify
-from attrinet.export.verify import BATCHES, BOUNDS, PRECISIONS, differences, probe_images, require
+from attrinet.export.verify import BATCHES, BOUNDS, PRECISIONS, Runner, differences, probe_images, require
 from attrinet.export.weights import weights_hash
 from attrinet.nets.attrinet import AttriNet
 
@@ -49,7 +49,6 @@ def export(
         raise AttrinetError(f"--format {format} needs {error.name}, which is not installed: "
                             "pip install 'attrinet[export]'") from error
     facts = description(model)
-    images = probe_images(model.image_size, real)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
@@ -59,12 +58,7 @@ def export(
                 if format == "openvino":
                     write_openvino(made / "model.onnx", made / "model.xml")
                 run = openvino_runner(made / "model.xml") if format == "openvino" else onnx_runner(made / "model.onnx")
-                worst = differences(model, run, images)
-                require(worst, f"{format} of this model")
-                said = {
-                    "images": len(images), "of which real": 0 if real is None else len(real), "batch sizes": BATCHES,
-                    "largest differences from PyTorch": worst, "bounds": BOUNDS, "torch": torch.__version__,
-                }
+                said = verified(model, run, real, format)
             else:
                 measured = write_precision(model, made / "model.onnx", made / "model.xml", precision, real, calibration)
                 precision = next(iter(measured))
@@ -80,6 +74,17 @@ def export(
     except OSError as error:
         raise AttrinetError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
     return said
+
+
+def verified(model: AttriNet, run: Runner, real: Tensor | None, format: str) -> dict:
+    """The comparison of a float32 runtime with PyTorch, for model.json; AttrinetError where it differs by too much."""
+    images = probe_images(model.image_size, real)
+    worst = differences(model, run, images)
+    require(worst, f"{format} of this model")
+    return {
+        "images": len(images), "of which real": 0 if real is None else len(real), "batch sizes": BATCHES,
+        "largest differences from PyTorch": worst, "bounds": BOUNDS, "torch": torch.__version__,
+    }
 
 
 def description(model: AttriNet) -> dict:

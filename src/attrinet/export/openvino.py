@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attrinet.export.graph import OUTPUTS
-from attrinet.export.verify import Runner
+from attrinet.export.verify import PRECISIONS, Runner
 
 COMPUTED_IN = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}
 """Precision → of what is not said to be integers; a processor without bfloat16 takes float32."""
@@ -22,9 +22,10 @@ def write_openvino(onnx_file: Path, path: Path) -> None:
     openvino.save_model(openvino.Core().read_model(onnx_file), path, compress_to_fp16=False)
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor computes in bfloat16; OpenVINO would otherwise fall back to float32."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def precisions() -> tuple[str, ...]:
+    """Those that this processor has; where it does not compute in bfloat16, OpenVINO would fall back to float32."""
+    bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return tuple(name for name in PRECISIONS if name != "bfloat16" or bfloat16)
 
 
 def compiled(path: Path, precision: str) -> openvino.CompiledModel:

@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor
 
 from attrinet.errors import AttrinetError
-from attrinet.export.openvino import has_bfloat16, openvino_maps, write_openvino
-from attrinet.export.verify import FASTEST, LOSSY_PROBABILITY, LOSSY_PSNR, PRECISIONS, loss
+from attrinet.export.openvino import openvino_maps, precisions, write_openvino
+from attrinet.export.verify import FASTEST, LOSSY_PROBABILITY, LOSSY_PSNR, losses
 from attrinet.nets.attrinet import AttriNet
 
 REPEATS = 5
@@ -26,22 +26,23 @@ def write_precision(
     judged, calibration: radiographs (N, 1, H, W) that the loss is measured on, and int8's ranges are taken from.
     Raises AttrinetError, with the figures, where the precision loses more or this processor has none such.
     """
-    names = PRECISIONS if precision == FASTEST else (precision,)
-    if not has_bfloat16():
-        names = tuple(name for name in names if name != "bfloat16")
-        if not names:
-            raise AttrinetError("--precision bfloat16: this processor does not compute in it; choose float32, int8 or "
-                                "fastest")
-    measured = {}
+    names = precisions()
+    if precision != FASTEST:
+        if precision not in names:
+            raise AttrinetError(f"--precision {precision}: this processor does not compute in it; choose float32, int8 "
+                                "or fastest")
+        names = (precision,)
+    engines = {}
     for name in names:
         write_as(onnx_file, path.with_stem(name), name, calibration)
-        engine = openvino_maps(path.with_stem(name), name)
-        lost = loss(model, engine, judged)
-        measured[name] = {"seconds an image": seconds(engine, judged[:1]), **asdict(lost), "allowed": lost.allowed}
-    kept = [name for name in names if measured[name]["allowed"]]
-    if not kept:
-        raise AttrinetError(f"{precision} loses too much on this model: {loss(model, engine, judged)} (bounds "
-                            f"{LOSSY_PROBABILITY}, {LOSSY_PSNR:.0f} dB); nothing was written")
+        engines[name] = openvino_maps(path.with_stem(name), name)
+    lost = losses(model, engines, judged)
+    measured = {name: {"seconds an image": seconds(engine, judged[:1]), **asdict(lost[name]),
+                       "allowed": lost[name].allowed} for name, engine in engines.items()}
+    kept = [name for name in names if lost[name].allowed]
+    if not kept:  # float32 loses nothing, so one was asked for
+        raise AttrinetError(f"{precision} loses too much on this model: {lost[precision]} (bounds {LOSSY_PROBABILITY}, "
+                            f"{LOSSY_PSNR:.0f} dB); nothing was written")
     best = min(kept, key=lambda name: measured[name]["seconds an image"])
     for ending in (".xml", ".bin"):
         path.with_stem(best).with_suffix(ending).replace(path.with_suffix(ending))

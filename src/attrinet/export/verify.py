@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,15 +67,20 @@ class Loss:
         return f"probabilities differ by up to {self.probability:.4f}, maps at {self.psnr:.1f} dB"
 
 
-def loss(model: AttriNet, engine: Callable[[Tensor], Tensor], images: Tensor, batch: int = 4) -> Loss:
-    """What `engine`, images → maps, loses against the model's own float32 maps on real images (N, 1, H, W)."""
-    probability, squares = 0.0, []
+def losses(
+    model: AttriNet, engines: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, batch: int = 4
+) -> dict[str, Loss]:
+    """What each engine, images → maps, loses against the model's own float32 maps on real images (N, 1, H, W)."""
+    worst, squares = dict.fromkeys(engines, 0.0), {name: [] for name in engines}
     for each in images.split(batch):
-        want, got = model.explain(each), engine(each)
-        gap = (model.logits_of(got).sigmoid() - want.probabilities).abs().max().item()
-        probability = max(probability, gap) if math.isfinite(gap) else math.inf
-        squares.append((got - want.attribution).square().mean((1, 2, 3)))
-    return Loss(probability, 10 * math.log10(2**2 / max(torch.cat(squares).mean().item(), 1e-30)))
+        want = model.explain(each)
+        for name, engine in engines.items():
+            got = engine(each)
+            gap = (model.logits_of(got).sigmoid() - want.probabilities).abs().max().item()
+            worst[name] = max(worst[name], gap) if math.isfinite(gap) else math.inf
+            squares[name].append((got - want.attribution).square().mean((1, 2, 3)))
+    return {name: Loss(worst[name], 10 * math.log10(2**2 / max(torch.cat(squares[name]).mean().item(), 1e-30)))
+            for name in engines}
 
 
 def require(worst: dict[str, float], what: str) -> None:
