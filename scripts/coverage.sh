@@ -4,9 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=(nets losses guidance metrics data)
+# A folder, not a package: to find a package, coverage imports it and forgets it again, which PyTorch does not survive.
 .venv/bin/pytest -n auto --dist loadfile tests/nets tests/metrics tests/data tests/train tests/test_losses.py \
   tests/test_guidance.py tests/test_authors_checkpoint.py tests/cli/test_prepare_command.py \
-  "${parts[@]/#/--cov=attrinet.}" --cov-branch --cov-report=json:build/coverage.json --cov-report=
+  --cov=src/attrinet --cov-branch --cov-report=json:build/coverage.json --cov-report=
 .venv/bin/python - "${parts[@]}" <<'PYTHON'
 import collections, json, sys
 found = collections.defaultdict(lambda: [0, 0])
