@@ -14,9 +14,10 @@ ALLOWED = {
     "losses": set(),
     "guidance": {"errors"},
     "nets": {"nets", "errors"},
-    "data": {"data", "errors"},
+    "data": {"data", "files", "errors"},
     "metrics": {"metrics", "errors", "protocols"},
     "posthoc": {"posthoc", "nets", "errors", "protocols"},
+    "files": {"errors"},
     "provenance": set(),
     "numerals": set(),
     "facts": {"errors"},
@@ -24,9 +25,9 @@ ALLOWED = {
     "folder": {"baselines", "data", "nets", "errors"},
     "hub": {"baselines", "data", "nets", "folder", "facts", "model_card", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
-    "evaluation": {"evaluation", "data", "metrics", "protocols", "errors"},
-    "report": {"report", "data", "nets", "metrics", "facts", "model_card", "numerals", "errors"},
-    "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "errors", "protocols"},
+    "evaluation": {"evaluation", "data", "metrics", "protocols", "files", "errors"},
+    "report": {"report", "data", "nets", "metrics", "facts", "model_card", "numerals", "files", "errors"},
+    "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "files", "errors", "protocols"},
 }
 
 

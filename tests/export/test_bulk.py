@@ -16,7 +16,6 @@ from click.testing import CliRunner
 from attrinet import AttrinetError, load
 from attrinet.cli import cli
 from attrinet.export.bulk import Bulk, explain_store, held
-from attrinet.export.shard import put
 from radiographs import SIZE
 
 FINDINGS = ("Edema", "Cardiomegaly")
@@ -184,14 +183,3 @@ def test_explanations_of_another_model_split_or_precision_are_not_mixed(bulk, mo
 def test_a_part_that_is_none_is_refused(bulk, part):
     with pytest.raises(AttrinetError, match="--shard"):
         explain_store(bulk, part=part, progress=False)
-
-
-def test_a_full_disk_leaves_the_old_file_and_nothing_half(tmp_path):
-    def full(path):
-        path.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    (tmp_path / "a.npz").write_text("old")
-    with pytest.raises(AttrinetError, match=r"a\.npz: cannot be written \(No space left"):
-        put(tmp_path / "a.npz", full)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"] and (tmp_path / "a.npz").read_text() == "old"

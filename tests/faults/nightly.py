@@ -87,7 +87,7 @@ JOBS = (
         {"draw": (attrinet.report.figures, "explanation_figure"), "save": (attrinet.cli.explain, "save_npz")}),
     Job("explain-store", lambda out: ["explain-store", "run", "--split", "train", "--quiet", "--out", out],
         {"begin": (attrinet.export.bulk, "begin"), "shard": (attrinet.export.bulk, "write_shard"),
-         "put": (attrinet.export.shard, "put")}),
+         "put": (attrinet.export.shard, "write_atomically")}),
 )
 attrinet.cli.explain_store.Bulk = partial(attrinet.export.bulk.Bulk, per_shard=5, batch=2)  # several shards
 

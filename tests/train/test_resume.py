@@ -141,6 +141,22 @@ def test_a_kill_while_best_is_replaced_leaves_a_model(tmp_path):
     assert (tmp_path / "best" / "which").read_text() == "best.old"
 
 
+def test_what_a_kill_left_half_written_is_gone_after_a_resumed_run(config, tmp_path):
+    run = tmp_path / "run"
+    train(config(), run, progress=False)
+    checkpoint.checkpoints(run / "checkpoints")[-1].unlink()  # as if killed while it was written
+    (run / "best.tmp").mkdir()
+    left = [run / "checkpoints" / ".tmpqjql3L", run / "best.tmp" / ".tmpAb12Cd"]  # as safetensors calls its own
+    for path in left:
+        path.write_bytes(b"half a file")
+    train(config(), run, resume=True, progress=False)
+    train(config(), tmp_path / "whole", progress=False)
+    assert_same_run(tmp_path / "whole", run)
+    names = [sorted(str(p.relative_to(out)) for p in out.rglob("*") if "tfevents" not in p.name)
+             for out in (run, tmp_path / "whole")]
+    assert names[0] == names[1]
+
+
 def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AttrinetError, match="file/run: cannot write there"):

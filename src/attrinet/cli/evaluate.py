@@ -18,11 +18,11 @@ from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.evaluation.bench import PERTURBED
+from attrinet.files import write_atomically
 from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.build import NAMES, build
 from attrinet.protocols import Explainer
 from attrinet.provenance import provenance
-from attrinet.train.checkpoint import write_atomically
 
 OWN = "own"
 WORTH_TUNING = 200  # images from which measuring how to group the findings pays off

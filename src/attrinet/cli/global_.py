@@ -13,10 +13,10 @@ from attrinet.cli.run_folder import Run, home, open_run, store_option
 from attrinet.data.sampling import generator_for
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.files import write_atomically
 from attrinet.metrics.suspicious_center import ALARM, Suspicion, suspicious_center
 from attrinet.nets.attrinet import GlobalExplanation
 from attrinet.report.figures import global_figure, png
-from attrinet.train.checkpoint import write_atomically
 
 COMPARED = 300  # training images with and without a finding whose detail is compared; one a patient
 

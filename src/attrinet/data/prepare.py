@@ -27,6 +27,7 @@ from attrinet.data.manifest import check
 from attrinet.data.source import SPLITS, Source
 from attrinet.data.store import FORMAT, TABLES, Store, checksum
 from attrinet.errors import AttrinetError
+from attrinet.files import cannot_write, write_atomically
 
 CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
 TODO, DONE, FAILED = 0, 1, 2
@@ -143,13 +144,12 @@ def begin(partial: Path, recipe: dict, count: int) -> tuple[np.ndarray, np.ndarr
             # a memory map into a hole would die by signal where the disk is full: take the room now
             with open(partial / name, "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        recipe_file.with_suffix(".tmp").write_text(json.dumps(recipe))
-        os.replace(recipe_file.with_suffix(".tmp"), recipe_file)
     except OSError as error:
         for name in ("images.npy", "done.npy"):
             (partial / name).unlink(missing_ok=True)
         raise AttrinetError(f"{partial}: cannot be written ({error.strerror}); the images need "
                             f"{count * recipe['size'] ** 2 / 1e9:.2f} GB") from error
+    write_atomically(recipe_file, lambda path: path.write_text(json.dumps(recipe)))
     return np.load(partial / "images.npy", mmap_mode="r+"), np.load(partial / "done.npy", mmap_mode="r+")
 
 
@@ -255,16 +255,9 @@ def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, 
             "checksum": checksum(partial / "images.npy"),
             "tables": {name: checksum(partial / name) for name in TABLES}, "recipe": recipe,
         }
-        temporary = partial / "meta.json.tmp"
-        temporary.write_text(json.dumps(meta, indent=2) + "\n")
-        os.replace(temporary, partial / "meta.json")
+        write_atomically(partial / "meta.json", lambda path: path.write_text(json.dumps(meta, indent=2) + "\n"))
     except OSError as error:
         raise cannot_write(partial, error) from error
-
-
-def cannot_write(partial: Path, error: OSError) -> AttrinetError:
-    return AttrinetError(f"{partial}: cannot be written ({error.strerror}); make room and run the same command again, "
-                         "it goes on from here")
 
 
 def counts(manifest: pd.DataFrame, findings: tuple[str, ...]) -> dict:

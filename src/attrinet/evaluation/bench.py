@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from attrinet.evaluation.perturbation import PERTURBATION, perturb, perturbation
 from attrinet.evaluation.predictions import predict, prediction_sections, prediction_table
 from attrinet.evaluation.randomisation import randomisation_section
 from attrinet.evaluation.scope import Scope
+from attrinet.files import write_atomically
 from attrinet.metrics.intervals import Bootstrap
 from attrinet.protocols import Classifier, Explainer
 
@@ -48,8 +50,9 @@ class Evaluation:
         """metrics.json, and every table as NAME.parquet."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("predictions", "localisation", "grids", "perturbation"):
-            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
-        (folder / "metrics.json").write_text(json.dumps(jsonable(self.metrics), indent=2) + "\n")
+            write_atomically(folder / f"{name}.parquet", partial(getattr(self, name).to_parquet, index=False))
+        text = json.dumps(jsonable(self.metrics), indent=2) + "\n"
+        write_atomically(folder / "metrics.json", lambda path: path.write_text(text))
 
 
 def evaluate(

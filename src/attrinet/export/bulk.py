@@ -24,10 +24,12 @@ from attrinet.errors import AttrinetError
 from attrinet.export.engine import engine_hash, use_engine
 from attrinet.export.shard import DTYPES, NAMES, write_shard
 from attrinet.export.weights import weights_hash
+from attrinet.files import write_atomically
 from attrinet.folder import load
 
 FORMAT = 2
 PER_SHARD, BATCH = 256, 16
+RECIPE = 1 << 40  # its byte of the lock file, behind those of all shards
 
 
 @dataclass(frozen=True)
@@ -110,10 +112,9 @@ def begin(bulk: Bulk, wanted: dict) -> None:
     try:
         for name, _ in NAMES:
             (bulk.out / name).mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            own = path.with_name(f".recipe-{os.uname().nodename}-{os.getpid()}")
-            own.write_text(json.dumps(wanted, indent=2) + "\n")
-            os.replace(own, path)
+        with held(bulk, RECIPE, wait=True):
+            if not path.exists():
+                write_atomically(path, lambda file: file.write_text(json.dumps(wanted, indent=2) + "\n"))
         before = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise AttrinetError(f"{path}: cannot be written or read ({error}); choose another --out") from error
@@ -128,7 +129,7 @@ def begin(bulk: Bulk, wanted: dict) -> None:
 
 @contextmanager
 def held(bulk: Bulk, shard: int, wait: bool) -> Iterator[bool]:
-    """Hold a shard against all other processes, also of other machines; gives False where another one has it.
+    """Hold a shard, or RECIPE, against all other processes, also of other machines; gives False where another has it.
 
     One byte of the lock file a shard. The kernel lets go when this process dies.
     """

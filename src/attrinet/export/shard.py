@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from attrinet.data.store import Store
-from attrinet.errors import AttrinetError
+from attrinet.files import write_atomically
 
 NAMES = (("contributions", "npz"), ("predictions", "parquet"))  # folder and ending, in the order of writing
 DTYPES = ("float32", "float16")
@@ -45,8 +44,9 @@ def write_shard(model, store: Store, rows: np.ndarray, files: Sequence[Path], dt
 
     shape = (len(rows), len(store.findings), store.size, store.size)
     arrays, table = files
-    put(arrays, lambda path: stream_npz(path, "contributions", shape, dtype, contributions(), rest))
-    put(table, lambda path: predictions(model, store, rows, np.concatenate(logits)).to_parquet(path, index=False))
+    write_atomically(arrays, lambda path: stream_npz(path, "contributions", shape, dtype, contributions(), rest))
+    answers = predictions(model, store, rows, np.concatenate(logits))
+    write_atomically(table, lambda path: answers.to_parquet(path, index=False))
 
 
 def predictions(model, store: Store, rows: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
@@ -80,15 +80,3 @@ def stream_npz(
                 np.lib.format.write_array(file, values, allow_pickle=False)
 
 
-def put(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a hidden file beside `path`, flush it to disk, and rename it."""
-    hidden = path.with_name("." + path.name)  # readers of the folder pass over it
-    try:
-        write(hidden)
-        with open(hidden, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(hidden, path)
-    except OSError as error:
-        hidden.unlink(missing_ok=True)
-        raise AttrinetError(f"{path}: cannot be written ({error.strerror}); make room and run the same command again, "
-                            "it goes on from here") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from attrinet.errors import AttrinetError
+from attrinet.files import write_atomically
 from attrinet.numerals import interval, number
 
 
@@ -18,10 +18,5 @@ def write_page(out: Path, template: str, **values) -> Path:
     env.filters["number"] = number
     env.filters["count"] = "{:,}".format
     page = env.get_template(template).render(values)
-    temporary = out.with_suffix(".tmp")
-    try:
-        temporary.write_text(page)
-        temporary.replace(out)
-    except OSError as error:
-        raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
+    write_atomically(out, lambda path: path.write_text(page))
     return out

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,25 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from attrinet.errors import AttrinetError
+from attrinet.files import cannot_write, write_atomically
 from attrinet.train.state import TrainState
 
 KEEP = 2  # checkpoints kept: the newest, and the one before
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, and rename it over `path`.
-
-    Raises AttrinetError naming `path` when the folder is missing or the disk full; what was at `path` stays.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+RESUME = "make room or fix the folder, then go on with --resume"
 
 
 @contextmanager
@@ -44,12 +30,7 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise cannot_write(folder, error) from error
-
-
-def cannot_write(path: Path, error: Exception) -> AttrinetError:
-    return AttrinetError(f"{path}: cannot be written ({error}); what was saved before is untouched. "
-                         "Make room or fix the folder, then go on with --resume")
+        raise cannot_write(folder, error, RESUME) from error
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> Path:
@@ -59,7 +40,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> Path:
     progress = state.progress()
     # one entry: safetensors writes several in an order of its own, and equal runs should leave equal files
     text = json.dumps(progress | {"digest": digest(tensors, progress)})
-    write_atomically(path, lambda p: save_file(tensors, p, {"progress": text}))
+    write_atomically(path, lambda p: save_file(tensors, p, {"progress": text}), RESUME)
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink()
     return path

@@ -13,6 +13,8 @@ from pathlib import Path
 from lightning_fabric import Fabric
 
 from attrinet.errors import AttrinetError
+from attrinet.files import write_atomically
+from attrinet.train.checkpoint import RESUME
 
 
 class MetricsLog:
@@ -27,9 +29,7 @@ class MetricsLog:
             return
         path = out / "metrics.jsonl"
         kept = [r for r in read_log(path) if r["step"] <= step] if step else []
-        temporary = path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        os.replace(temporary, path)
+        write_atomically(path, lambda p: p.write_text("".join(json.dumps(r) + "\n" for r in kept)), RESUME)
         self._file = open(path, "a")
 
     def write(self, record: dict) -> None:

@@ -9,8 +9,9 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from attrinet.data.store import Store
+from attrinet.files import write_atomically
 from attrinet.guidance import Guidance
-from attrinet.train.checkpoint import write_atomically
+from attrinet.train.checkpoint import RESUME
 
 PANEL, CAPTION = 256, 34  # pixels of a panel's side, and of the two lines of text under it
 AVERAGED = 200  # positive images behind a mask
@@ -25,14 +26,13 @@ def save_masks(folder: Path, guidance: Guidance, annotated: np.ndarray, store: S
     """
     folder.mkdir(parents=True, exist_ok=True)
     by_name = dict(zip(store.findings, guidance.class_masks, strict=True))
-    with_suffix = folder / "masks.tmp.npz"  # NumPy appends .npz to any other name
-    write_atomically(folder / "masks.npz", lambda p: (np.savez_compressed(with_suffix, **by_name),
-                                                      with_suffix.replace(p)))
+    write_atomically(folder / "masks.npz", lambda p: np.savez_compressed(p, **by_name), RESUME)
     rows, findings = np.nonzero(annotated)
     table = pd.DataFrame({"finding": [store.findings[c] for c in findings], "id": store.ids[rows]})
-    write_atomically(folder / "images.csv", lambda p: table.sort_values(["finding", "id"]).to_csv(p, index=False))
+    table = table.sort_values(["finding", "id"])
+    write_atomically(folder / "images.csv", lambda p: table.to_csv(p, index=False), RESUME)
     picture = masks_picture(guidance, annotated, store, train)
-    write_atomically(folder / "masks.png", lambda p: picture.save(p, format="png"))
+    write_atomically(folder / "masks.png", lambda p: picture.save(p), RESUME)
 
 
 def masks_picture(guidance: Guidance, annotated: np.ndarray, store: Store, train: np.ndarray) -> Image.Image:

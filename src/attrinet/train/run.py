@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 from collections import defaultdict
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError, Stopped
+from attrinet.files import write_atomically
 from attrinet.folder import save_model
 from attrinet.metrics.auc import auc
 from attrinet.metrics.youden import youden_threshold
@@ -147,9 +149,12 @@ def begin(out: Path, config: Config, resume: bool) -> None:
         raise AttrinetError(f"{out}: already holds a run; go on with --resume, or name another folder with --out")
     for name in ("checkpoints", "samples"):
         (out / name).mkdir(parents=True, exist_ok=True)
+    for left in (out / "checkpoints").glob(".tmp*"):  # safetensors writes by a file of its own, which a kill leaves
+        left.unlink()
+    shutil.rmtree(out / "best.tmp", ignore_errors=True)
     if saved.exists():
         check_same(saved, config)
-    checkpoint.write_atomically(saved, lambda p: p.write_text(dump_config(config)))
+    write_atomically(saved, lambda p: p.write_text(dump_config(config)), checkpoint.RESUME)
     checkpoint.repair_folder(out / "best")
 
 

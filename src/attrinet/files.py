@@ -1,0 +1,35 @@
+"""Files that are whole or not there, whatever the moment of a kill and however full the disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from attrinet.errors import AttrinetError
+
+AGAIN = "make room or fix the folder, then run the same command again"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], remedy: str = AGAIN) -> None:
+    """Let `write` fill a hidden file beside `path`, of the same ending, flush it to disk, and rename it to `path`.
+
+    Raises AttrinetError naming `path`, with `remedy`, where the folder is missing or read-only or the disk full; what
+    was at `path` stays.
+    """
+    hidden = path.with_name(f".tmp-{path.name}")
+    try:
+        write(hidden)
+        with open(hidden, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(hidden, path)
+    except (OSError, SafetensorError) as error:
+        hidden.unlink(missing_ok=True)
+        raise cannot_write(path, error, remedy) from error
+
+
+def cannot_write(path: Path, error: Exception, remedy: str = AGAIN) -> AttrinetError:
+    said = getattr(error, "strerror", None) or error
+    return AttrinetError(f"{path}: cannot be written ({said}); what was saved before is untouched: {remedy}")
