@@ -12,7 +12,8 @@ PATH="$PWD/.venv/bin:$PATH"
 
 RIVALS="guided_backprop gradcam integrated_gradients lime shap gifsplanation random uniform"
 WEAKER="gradcam lime shap gifsplanation" # also as the paper set them up
-LIMIT=${LIMIT:-16}                       # images a finding that a post-hoc explainer is judged on
+SLOW="integrated_gradients lime shap"    # hundreds to thousands of predictions a map
+LIMIT=${LIMIT:-16}                       # images a finding that a slow explainer is judged on; all others on all
 SEEDS=${SEEDS:-0 1 2 3 4}
 BENCH_SEEDS=${BENCH_SEEDS:-0 1 2}
 
@@ -29,8 +30,10 @@ rivals() { # run of a black box, autoencoder: every post-hoc explainer
     for name in $WEAKER; do rival "$1" "$name" "evaluation-$name-published" "$2" --as-published; done
 }
 rival() { # run, explainer, folder in the run, autoencoder, options
-    local through=(); [ "$2" = gifsplanation ] && through=(--autoencoder "$4")
-    evaluate "$1" "$3" --explainer "$2" "${through[@]}" --limit "$LIMIT" "${@:5}"
+    local options=("${@:5}")
+    [ "$2" = gifsplanation ] && options+=(--autoencoder "$4")
+    [[ " $SLOW " = *" $2 "* ]] && options+=(--limit "$LIMIT")
+    evaluate "$1" "$3" --explainer "$2" "${options[@]}"
 }
 autoencoder() { [ -e "$2" ] || attrinet train-autoencoder "$1" --out "$2" --quiet; }
 

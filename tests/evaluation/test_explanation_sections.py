@@ -174,6 +174,17 @@ def test_a_limit_holds_for_all_that_looks_at_maps_and_not_for_auc(model, store, 
     assert result.localisation.equals(again.localisation) and result.grids.equals(again.grids)
 
 
+def test_a_limit_draws_from_all_grids_and_does_not_take_the_most_confident(model, store, judged):
+    some = evaluate(model, Anywhere(), store, store.split("train"), model.chosen, limit=12, **QUICK).grids
+    easiest = []
+    for name in model.findings:
+        grids = [[tuple(row) for row in t.loc[t["finding"] == name, ["id", "negative_1", "negative_2", "negative_3"]]
+                  .to_numpy()] for t in (judged.grids, some)]
+        assert len(grids[0]) > 3 and len(grids[1]) == 3 and set(grids[1]) <= set(grids[0])
+        easiest.append(grids[1] == grids[0][:3])  # the positives of all grids are sorted by confidence
+    assert not all(easiest)
+
+
 def test_a_map_that_ignores_the_weights_is_found_out(model, store, judged):
     rows = store.split("test")
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -20,13 +20,14 @@ GRIDS = ["id", "patient", "finding", *NEGATIVE_COLUMNS, "score", "score_publishe
 def grid_table(scope: Scope, evidence: Evidence, count: int, progress: bool) -> pd.DataFrame:
     """grids.parquet: one row a grid. id, patient: of its positive. negative_1 …: ids. score: share of the positive
     attribution that is in the positive; NaN for a blank grid, where score_published is 0."""
-    if scope.limit is not None:
-        count = min(count, max(scope.limit // (1 + NEGATIVES), 1))
     store, parts = scope.store, []
     for c, name in enumerate(tqdm(store.findings, desc="grids", unit="finding", disable=not progress)):
         grids = draw_grids(scope.labels[:, c], scope.probabilities[:, c], scope.thresholds[c], count, scope.seed)
         if not len(grids):
             continue
+        if scope.limit is not None:  # some of them all: the most confident alone would be the easiest
+            order = np.random.default_rng([scope.seed, c]).permutation(len(grids))
+            grids = grids[np.sort(order[: max(scope.limit // (1 + NEGATIVES), 1)])]
         images, place = np.unique(grids, return_inverse=True)
         totals = np.concatenate([np.clip(maps, 0, None).sum((1, 2), dtype=np.float64)
                                  for _, maps in evidence.maps(scope.rows[images], c)])
