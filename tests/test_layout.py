@@ -22,7 +22,7 @@ ALLOWED = {
     "numerals": set(),
     "facts": {"errors"},
     "model_card": {"facts", "numerals"},
-    "folder": {"baselines", "data", "nets", "errors"},
+    "folder": {"baselines", "data", "nets", "files", "errors"},
     "hub": {"baselines", "data", "nets", "folder", "facts", "model_card", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
     "evaluation": {"evaluation", "data", "metrics", "protocols", "files", "errors"},

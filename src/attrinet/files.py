@@ -1,7 +1,8 @@
-"""Files that are whole or not there, whatever the moment of a kill and however full the disk."""
+"""Files that are whole or not there, whatever the moment of a kill and however full the disk; and their checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,3 +34,12 @@ def write_atomically(path: Path, write: Callable[[Path], object], remedy: str = 
 def cannot_write(path: Path, error: Exception, remedy: str = AGAIN) -> AttrinetError:
     said = getattr(error, "strerror", None) or error
     return AttrinetError(f"{path}: cannot be written ({said}); what was saved before is untouched: {remedy}")
+
+
+def checksum(path: Path) -> str:
+    """BLAKE2b of a file, read in pieces."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -14,6 +14,7 @@ from attrinet.baselines import BASELINES
 from attrinet.baselines.resnet import ResNet
 from attrinet.data.images import read_image
 from attrinet.errors import AttrinetError
+from attrinet.files import checksum
 from attrinet.nets.attrinet import AttriNet
 
 FORMAT = 1
@@ -40,6 +41,7 @@ def save_model(
         "width": model.width,
         **shape(model),
         "preprocessing": preprocessing,
+        "weights": checksum(folder / "model.safetensors"),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
@@ -74,7 +76,10 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | R
             model = builders[kind](config["findings"], config["image_size"], **{name: config[name] for name in sizes})
         except AttrinetError as error:
             raise AttrinetError(f"{folder / 'config.json'}: {error}") from error
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        weights = folder / "model.safetensors"
+        if config.get("weights") not in (None, checksum(weights)):  # None: of an earlier version
+            raise AttrinetError(f"{weights}: damaged (its checksum is not the one in config.json); copy it again")
+        model.load_state_dict(load_file(weights))
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
         preprocessing = config["preprocessing"]
         model.reader = partial(read_image, size=model.image_size, **preprocessing)

@@ -113,6 +113,21 @@ def test_a_path_longer_than_any_file_system_has_is_one_line(tmp_path):
     assert isinstance(done.exception, AttrinetError) and "xxx" in str(done.exception)
 
 
+def test_one_flipped_bit_of_a_weight_is_noticed(tmp_path):
+    save_model(AttriNet(["a"], 32, width=1, critic=False), tmp_path, thresholds={"a": 0.5},
+               preprocessing={"intensity": "paper", "keep_aspect": False})
+    path = tmp_path / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(AttrinetError, match=r"model\.safetensors: damaged \(its checksum"):
+        load(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["weights"]  # as earlier versions wrote it
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    load(tmp_path)
+
+
 @pytest.mark.parametrize("change", [{"findings": ["a", "a"]}, {"findings": []}, {"image_size": 3222}, {"pool": 3}])
 def test_a_model_folder_whose_numbers_do_not_fit_is_named(tmp_path, change):
     save_model(AttriNet(["a", "b"], 32, width=1, critic=False), tmp_path / "m", thresholds={"a": 0.4, "b": 0.5},

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from attrinet.data.images import INTENSITIES, fit
 from attrinet.data.manifest import check
 from attrinet.data.source import SPLITS, Source
-from attrinet.data.store import FORMAT, TABLES, Store, checksum
+from attrinet.data.store import FORMAT, TABLES, Store
 from attrinet.errors import AttrinetError
-from attrinet.files import cannot_write, write_atomically
+from attrinet.files import cannot_write, checksum, write_atomically
 
 CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
 TODO, DONE, FAILED = 0, 1, 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from attrinet.data.annotations import rasterise
 from attrinet.data.images import on_device
 from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS
 from attrinet.errors import AttrinetError
+from attrinet.files import checksum
 
 FORMAT = 1
 TABLES = ("manifest.parquet", "annotations.parquet")
@@ -172,12 +172,3 @@ class Store:
                                     "the store is damaged, delete it and prepare it again")
         if self.manifest["id"].duplicated().any():
             raise AttrinetError(f"{self.path / 'manifest.parquet'}: an image id comes twice")
-
-
-def checksum(path: Path) -> str:
-    """BLAKE2b of a file, read in pieces."""
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from attrinet.data.store import checksum
 from attrinet.errors import AttrinetError
 from attrinet.export.verify import PRECISIONS
 from attrinet.export.weights import weights_hash
+from attrinet.files import checksum
 from attrinet.nets.attrinet import AttriNet
 
 FILES = ("model.xml", "model.bin")
