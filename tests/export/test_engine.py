@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pandas as pd
 import pytest
@@ -137,3 +138,27 @@ def test_a_store_is_explained_by_an_engine_and_not_mixed_with_another(export, qu
     assert (ours["probability"] - fast["probability"]).abs().max() <= verify.LOSSY_PROBABILITY
     mixed = explain("fast", "--engine", tmp_path / "float32")
     assert isinstance(mixed.exception, AttrinetError) and "explanations of another engine" in str(mixed.exception)
+
+
+def test_the_export_beside_a_run_is_used_without_asking_if_it_is_of_the_same_weights(
+    export, quiet_folder, store, tmp_path,
+):
+    model = shutil.copytree(quiet_folder, tmp_path / "model")
+
+    def explain(out, *arguments):
+        done = run("explain-store", model, "--store", store.path, "--out", tmp_path / out, *arguments)
+        assert done.exit_code == 0, done.output
+        (said,) = [line for line in done.output.splitlines() if "maps by" in line]
+        return said, pd.read_parquet(tmp_path / out / "predictions")
+
+    said, plain = explain("before")
+    assert said.endswith("maps by PyTorch")
+    export("int8", "model/export")
+    said, fast = explain("fast")
+    assert said.endswith(f"maps by OpenVINO in int8 ({model / 'export'})")
+    assert fast.equals(explain("named", "--engine", model / "export")[1]) and not fast["logit"].equals(plain["logit"])
+    said, again = explain("asked", "--engine", "none")
+    assert said.endswith("maps by PyTorch") and again.equals(plain)
+    facts = model / "export" / "model.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"weights": "0" * 16}))
+    assert explain("other")[0].endswith("maps by PyTorch")

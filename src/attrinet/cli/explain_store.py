@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from attrinet.allocator import keep_freed_memory
-from attrinet.cli.run_folder import device_option, home, open_run, store_option
+from attrinet.cli.run_folder import Run, device_option, home, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.errors import AttrinetError
 from attrinet.export.bulk import Bulk, explain_store
+from attrinet.export.engine import facts_of, own_engine
 from attrinet.nets.attrinet import AttriNet
 
 
@@ -24,8 +25,9 @@ from attrinet.nets.attrinet import AttriNet
 @click.option("--shard", default="1/1", show_default=True, metavar="i/n", help="This machine's part of the work.")
 @click.option("--dtype", type=click.Choice(("float32", "float16")), default="float32", show_default=True,
               help="float16 takes half the room and is off by at most 0.05 %.")
-@click.option("--engine", type=click.Path(path_type=Path), help="Folder of `attrinet export --format openvino`, which "
-              "makes the maps in place of PyTorch.")
+@click.option("--engine", default="auto", show_default=True, metavar="auto|none|FOLDER",
+              help="What makes the maps: files of `attrinet export --format openvino`, which auto looks for in "
+              "RUN/export; none: PyTorch.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(run, store, split, out, workers, shard, dtype, engine, device, quiet) -> None:
@@ -48,10 +50,19 @@ def command(run, store, split, out, workers, shard, dtype, engine, device, quiet
     if opened.explainer is None:
         raise AttrinetError(f"{run}: a {opened.model.name} has no explanation of its own; give a run of Attri-Net or "
                             "B-cos")
-    if engine is not None and not isinstance(opened.model, AttriNet):
-        raise AttrinetError(f"--engine: only for an Attri-Net; {run} holds a {opened.model.name}")
+    files = engine_files(engine, opened)
     keep_freed_memory()
     folder = out or home(run) / f"explained-{split}"
-    bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=engine)
+    bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=files)
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
-    click.echo(f"written: {folder} ({shards} shards)")
+    made_by = "PyTorch" if files is None else f"OpenVINO in {facts_of(files)['precision']} ({files})"
+    click.echo(f"written: {folder} ({shards} shards), maps by {made_by}")
+
+
+def engine_files(engine: str, run: Run) -> Path | None:
+    """The folder that --engine stands for; None: PyTorch."""
+    if engine == "none" or (engine == "auto" and not isinstance(run.model, AttriNet)):
+        return None
+    if not isinstance(run.model, AttriNet):
+        raise AttrinetError(f"--engine: only for an Attri-Net; {run.path} holds a {run.model.name}")
+    return own_engine(run.model, home(run.path) / "export") if engine == "auto" else Path(engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from attrinet.errors import AttrinetError
@@ -39,6 +40,15 @@ def use_engine(model: AttriNet, folder: Path) -> str:
         raise AttrinetError(f"{path}: OpenVINO cannot read it ({str(error).splitlines()[0]}); export it again"
                             ) from error
     return facts["precision"]
+
+
+def own_engine(model: AttriNet, folder: Path) -> Path | None:
+    """`folder`, if it holds OpenVINO files of this very model that can be used here; else None."""
+    try:
+        same = facts_of(folder)["weights"] == weights_hash(model)
+    except AttrinetError:
+        return None
+    return folder if same and model.device.type == "cpu" and find_spec("openvino") else None
 
 
 def engine_hash(folder: Path) -> str:
