@@ -1,32 +1,18 @@
 """A small Attri-Net that says something, its store, and the viewer on both."""
 
-import io
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from starlette.testclient import TestClient
 
 from attrinet.cli.run_folder import Run
-from attrinet.data.images import to_uint8
-from attrinet.data.phantom import FINDINGS, phantom, phantom_source
+from attrinet.data.phantom import FINDINGS, phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.store import Store
 from attrinet.folder import load, save_model
 from attrinet.nets.attrinet import AttriNet
 from attrinet.viewer.app import create_app
 from attrinet.viewer.limits import Limits
-
-SIZE = 32
-
-
-def picture(index: int = 0, size: int = 64) -> bytes:
-    """A phantom radiograph as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(to_uint8(phantom(5, index, size).image)).save(buffer, "PNG")
-    return buffer.getvalue()
+from browsing import SIZE
 
 
 @pytest.fixture(scope="session")
@@ -57,22 +43,3 @@ def serve(viewed):
     yield start
     for client in started:
         client.__exit__(None, None, None)
-
-
-def another(client: TestClient) -> TestClient:
-    """Somebody else at the same viewer."""
-    return TestClient(client.app, base_url="http://localhost")
-
-
-def upload(client: TestClient, content: bytes, name: str = "a.png"):
-    return client.post("/api/images", content=content, headers={"X-File-Name": name})
-
-
-def floats(answer) -> np.ndarray:
-    assert answer.status_code == 200, answer.text
-    return np.frombuffer(answer.content, "<f4")
-
-
-def left_in(client: TestClient) -> list[Path]:
-    """Files that the viewer has on disk."""
-    return list(client.app.state.viewer.folder.iterdir())

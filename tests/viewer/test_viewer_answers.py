@@ -11,7 +11,7 @@ from attrinet.baselines import BASELINES
 from attrinet.cli.run_folder import Run
 from attrinet.data.images import read_image
 from attrinet.data.phantom import FINDINGS
-from conftest import SIZE, floats, picture, upload
+from browsing import SIZE, floats, picture, upload
 
 
 def findings(client, image):

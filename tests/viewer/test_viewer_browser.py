@@ -12,7 +12,7 @@ import uvicorn
 
 from attrinet.data.phantom import FINDINGS
 from attrinet.viewer.app import create_app
-from conftest import SIZE, picture
+from browsing import SIZE, picture
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):

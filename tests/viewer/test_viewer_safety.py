@@ -22,7 +22,7 @@ from attrinet.viewer.app import create_app
 from attrinet.viewer.decode import decode, warm_up
 from attrinet.viewer.limits import Limits
 from attrinet.viewer.sessions import Sessions
-from conftest import another, floats, left_in, picture, upload
+from browsing import another, floats, left_in, picture, upload
 
 
 def png_header(width, height, rows=b""):
