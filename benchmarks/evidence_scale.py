@@ -1,7 +1,6 @@
 """Class sensitivity by the scale at which evidence is summed before its negative part is cut off.
 
-    python benchmarks/evidence_scale.py RUN EXPLAINER …
-    python benchmarks/evidence_scale.py runs/phantom_64/seed-0/unguided own runs/phantom_64/seed-0/resnet gradcam
+    python benchmarks/evidence_scale.py runs/phantom_64/seed-0/unguided runs/phantom_64/seed-0/resnet:gradcam
 
 Class sensitivity counts positive evidence, pixel by pixel. Where evidence for and against lie side by side, it counts
 the one and overlooks the other. Here maps are first summed over cells of side² pixels: 1 is the published measure,
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attrinet.cli.run_folder import open_run
+from attrinet.cli.run_folder import Run, open_run
 from attrinet.evaluation.evidence import Evidence
 from attrinet.evaluation.predictions import predict
 from attrinet.metrics.class_sensitivity import class_sensitivity, draw_grids
@@ -28,11 +27,11 @@ def summed(maps: np.ndarray, side: int) -> np.ndarray:
     return maps.reshape(count, height // side, side, width // side, side).sum((2, 4), dtype=np.float64)
 
 
-def measure(run, explainer: str, grids: int) -> tuple[dict[int, float], list[float]]:
+def measure(run: Run, explainer: str, grids: int) -> tuple[dict[int, float], list[float]]:
     """Class sensitivity by cell side, the mean of the findings; for and against in positives, then in negatives."""
     model, store = run.model, run.store(None)
     rows, thresholds = store.split("test"), model.thresholds.tolist()
-    evidence = Evidence(model if explainer == "own" else build(explainer, model), store, batch_size=16)
+    evidence = Evidence(build(explainer, model) if explainer else model, store, batch_size=16)
     probabilities = predict(model, store, rows, 16, False, None)
     sides = [2**k for k in range(store.size.bit_length()) if store.size % 2**k == 0]
     scores, amounts = {side: [] for side in sides}, []
@@ -53,19 +52,17 @@ def measure(run, explainer: str, grids: int) -> tuple[dict[int, float], list[flo
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pairs", nargs="+", metavar="RUN EXPLAINER", help="own, gradcam, …")
+    parser.add_argument("runs", nargs="+", metavar="RUN[:EXPLAINER]", help="its own evidence without EXPLAINER")
     parser.add_argument("--grids", type=int, default=200)
     arguments = parser.parse_args()
-    if len(arguments.pairs) % 2:
-        parser.error("want RUN EXPLAINER pairs")
-    pairs = list(zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True))
-    for number, (path, explainer) in enumerate(pairs):
+    for number, named in enumerate(arguments.runs):
+        path, _, explainer = named.partition(":")
         scores, amounts = measure(open_run(Path(path)), explainer, arguments.grids)
         if number == 0:
-            heads = ("run", "evidence", *(f"{side} px" for side in scores),
+            heads = ("run", *(f"{side} px" for side in scores),
                      "for, positives", "against", "for, negatives", "against")
             print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
-        cells = (path, explainer, *(f"{score:.3f}" for score in scores.values()), *(f"{a:.2f}" for a in amounts))
+        cells = (named, *(f"{score:.3f}" for score in scores.values()), *(f"{a:.2f}" for a in amounts))
         print("| " + " | ".join(cells) + " |", flush=True)
     made = provenance("cpu")
     print(f"\n{made['device']}, torch {made['torch']}, {made['threads']} thread(s), commit {made['commit']}")

@@ -63,6 +63,9 @@ phantoms() {
         for run in resnet bcos bcos_guided; do evaluate "$s/$run" evaluation; done
         autoencoder "$s/store" "$s/autoencoder"
         rivals "$s/resnet" "$s/autoencoder"
+        train demo "$s/store" "$k" "$s/unguided_long" schedule.steps=3000 # what the rivals are compared with
+        train phantom_guided "$s/store" "$k" "$s/guided_long" schedule.steps=3000
+        for run in unguided_long guided_long; do evaluate "$s/$run" evaluation; done
     done
 }
 
@@ -115,7 +118,9 @@ nih_320() {
 }
 
 tables() {
-    attrinet compare runs/phantom_64/seed-[012]/{unguided,guided,resnet,bcos,bcos_guided} --out runs/tables/phantom_64
+    attrinet compare runs/phantom_64/seed-[012]/{unguided_long,guided_long,resnet,bcos,bcos_guided} \
+        --out runs/tables/phantom_64
+    python benchmarks/evidence_scale.py runs/phantom_64/seed-0/{unguided,unguided_long,guided_long,bcos,resnet:gradcam}
     attrinet compare runs/nih_64/seed-*/{unguided,guided,resnet,bcos} --out runs/tables/nih_64
     python benchmarks/summarise.py shortcut runs/phantom_64/seed-*/shortcut_*guided runs/nih_64/seed-0/shortcut_*guided
     python benchmarks/summarise.py suspicion runs/phantom_64/seed-*/unguided

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from attrinet.allocator import keep_freed_memory
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.export.engine import engine_hash, use_engine
@@ -201,6 +202,7 @@ def _start_worker(bulk: Bulk, threads: int) -> None:
     global _worker  # one assignment when the process starts; tasks then carry only shard numbers
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(threads)
+    keep_freed_memory()  # a setting of the process, which is ours
     _worker = (bulk.open(), bulk)
 
 
