@@ -122,7 +122,7 @@ def begin(bulk: Bulk, wanted: dict) -> None:
     differ = [key for key in wanted if before.get(key) != wanted[key]]
     if differ:
         raise AttrinetError(f"{bulk.out}: holds explanations of another {differ[0]} ({before.get(differ[0])}, not "
-                            f"{wanted[differ[0]]}); choose another --out")
+                            f"{wanted[differ[0]]}); choose another --out{' or --engine' * (differ[0] == 'engine')}")
 
 
 # ---- one shard at a time, nobody else at it

@@ -78,5 +78,3 @@ def stream_npz(
         for other, values in rest.items():
             with archive.open(f"{other}.npy", "w") as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)
-
-
