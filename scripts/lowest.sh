@@ -13,7 +13,8 @@ pip() { "$uv" pip "$@" -q --python $venv/bin/python; }
 "$uv" pip compile -q pyproject.toml "${extras[@]}" --resolution lowest-direct --python-version 3.11 --no-header \
   --no-annotate --override <(echo "$torch") | grep -vE '^(torch|nvidia|cuda|triton)' > $venv/lowest.txt
 $venv/bin/python -m pip --disable-pip-version-check install -q "$torch"
-sed -n '/^dev = \[/,/^\]/p' pyproject.toml | grep -oE '^ +"[^"]+"' | tr -d ' "' | grep -v '^attrinet' > $venv/tools.txt
+sed -n '/^dev = \[/,/^\]/p' pyproject.toml | grep -oE '^ +"[^";]+' | tr -d ' "' | grep -v '^attrinet' \
+  > $venv/tools.txt # whatever the Python: the oldest Starlette asks by the older of two test clients
 pip install -r $venv/lowest.txt -r $venv/tools.txt --override $venv/lowest.txt
 pip install --no-deps --no-build-isolation -e .
 grep -E "^($(sed -n '/^dependencies = \[/,/^hub = /p' pyproject.toml | grep -oE '^ +"[a-zA-Z0-9_-]+' | tr -d ' "' | paste -sd'|'))==" \

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attrinet.facts import Facts
-from attrinet.numerals import number
+from attrinet.numerals import interval, number
 
 PAPER = "Sun et al., “Attri-Net”, MELBA 2025"
 CAN_NOT = (
@@ -119,12 +119,12 @@ def quantitative(facts: Facts) -> Section:
     m = facts.metrics
     if not m:
         return Section("Quantitative analyses", (), ("results: no evaluation was at hand",))
-    known = [(f"AUC, {name}", interval(value)) for name, value in m["auc"].items()]
+    known = [(f"AUC, {name}", interval(value, 3)) for name, value in m["auc"].items()]
     if "class_sensitivity" in m:
         known.append(("Class sensitivity, mean", number(m["class_sensitivity"]["mean"], 3)))
         inside = m["disease_sensitivity"]["all"].get("mean")
         if inside:
-            known.append(("Disease sensitivity, mean", interval(inside["inside"])))
+            known.append(("Disease sensitivity, mean", interval(inside["inside"], 3)))
     return Section("Quantitative analyses", tuple(known), ("results within groups of patients",))
 
 
@@ -143,10 +143,6 @@ def caveats(facts: Facts) -> Section:
 
 def pairs(values: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {count:,}" for name, count in values.items())
-
-
-def interval(value: Mapping) -> str:
-    return "{} [{}, {}]".format(*(number(value[k], 3) for k in ("value", "low", "high")))
 
 
 def markdown(facts: Facts) -> str:

@@ -1,21 +1,15 @@
 """The page on mutants says what mutants.json holds, and every survivor has a reason there, not a missing test."""
 
-import importlib.util
 import json
 from pathlib import Path
+
+from scripts_loaded import loaded
 
 ROOT = Path(__file__).parents[2]
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("mutants", ROOT / "scripts" / "mutants.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_is_that_of_the_data_and_every_survivor_is_explained():
-    module = script()
+    module = loaded(ROOT / "scripts" / "mutants.py")
     facts = json.loads((ROOT / "docs" / "mutants.json").read_text())
     assert (ROOT / "docs" / "mutants.md").read_text() == module.page(facts)
     assert {each["why"] for each in facts["survivors"]} <= set(module.REASONS) - {"gap"}

@@ -1,7 +1,6 @@
 """Faster steps are the same mathematics as the published procedure done plainly (benchmarks/speed.py)."""
 
 import copy
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,14 @@ import torch
 from attrinet.data.store import Store
 from attrinet.train.config import load_config
 from attrinet.train.state import new_state
+from scripts_loaded import loaded
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
 
 
 @pytest.fixture(scope="module")
 def speed():
-    spec = importlib.util.spec_from_file_location("speed", SPEED)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(SPEED)
 
 
 @pytest.mark.parametrize("part", ["critic", "generator", "classifier"])
