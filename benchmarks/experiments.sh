@@ -67,6 +67,8 @@ phantoms() {
         train phantom_guided "$s/store" "$k" "$s/guided_long" schedule.steps=3000
         for run in unguided_long guided_long; do evaluate "$s/$run" evaluation; done
     done
+    local s=runs/phantom_64/seed-0
+    train demo $s/store 0 $s/sparse_long schedule.steps=3000 losses.l1=100
 }
 
 bedside() {
@@ -120,7 +122,8 @@ nih_320() {
 tables() {
     attrinet compare runs/phantom_64/seed-[012]/{unguided_long,guided_long,resnet,bcos,bcos_guided} \
         --out runs/tables/phantom_64
-    python benchmarks/evidence_scale.py runs/phantom_64/seed-0/{unguided,unguided_long,guided_long,bcos,resnet:gradcam}
+    python benchmarks/evidence_scale.py \
+        runs/phantom_64/seed-0/{unguided,unguided_long,sparse_long,guided_long,bcos,resnet:gradcam}
     attrinet compare runs/nih_64/seed-*/{unguided,guided,resnet,bcos} --out runs/tables/nih_64
     python benchmarks/summarise.py shortcut runs/phantom_64/seed-*/shortcut_*guided runs/nih_64/seed-0/shortcut_*guided
     python benchmarks/summarise.py suspicion runs/phantom_64/seed-*/unguided

@@ -1,6 +1,7 @@
 """Tables of docs/results.md that `attrinet compare` does not make, every figure read from files of the runs.
 
     python benchmarks/summarise.py runs RUN…        one line a run: AUC, class and disease sensitivity
+    python benchmarks/summarise.py bench RUN…       one line a method: the same, over runs of one name (seeds)
     python benchmarks/summarise.py findings RUN…    one line a run: AUC of every finding
     python benchmarks/summarise.py shortcut RUN…    unguided and guided runs on a tagged store, in pairs
     python benchmarks/summarise.py suspicion RUN…   scores of `attrinet global`, and how many raise the alarm
@@ -48,6 +49,38 @@ def runs(arguments):
         ))
     table(("run", "images (patients)", "mean AUC", "class sensitivity", "disease sensitivity", "enrichment"), lines)
     made_by([read(run, arguments.evaluation) for run in arguments.runs])
+
+
+def bench(arguments):
+    """Every evaluation in the runs; those of one name in runs of one name are seeds of one method."""
+    found = {}
+    for run in arguments.runs:
+        for file in sorted(run.glob("evaluation*/metrics.json")):
+            found.setdefault((run.name, file.parent.name), []).append(json.loads(file.read_text()))
+    lines = []
+    for (run, _), seeds in found.items():
+        explained = [m for m in seeds if "explainer" in m]
+        own = not explained or explained[0]["explainer"]["key"] == "own"
+        name = run if own else explained[0]["explainer"]["name"]
+        if explained and explained[0]["explainer"]["as_published"]:
+            name += " as published"
+        name += f", {explained[0]['limit']} images a finding" if explained and explained[0]["limit"] else ""
+        lines.append((
+            name, len(seeds), over_seeds([m["auc"]["mean"] for m in seeds]),
+            over_seeds([m.get("class_sensitivity_interval", {}).get("mean") for m in explained]),
+            over_seeds([m.get("disease_sensitivity", {}).get("all", {}).get("mean", {}).get("inside")
+                        for m in explained]),
+        ))
+    table(("method", "seeds", "mean AUC", "class sensitivity", "disease sensitivity"), lines)
+    made_by([m for seeds in found.values() for m in seeds])
+
+
+def over_seeds(values):
+    """The mean of several runs, and their lowest and highest; of one run, its interval."""
+    if len(values) < 2:
+        return cell(values[0] if values else None)
+    known = [value["value"] for value in values]
+    return f"{sum(known) / len(known):.3f} ({min(known):.3f} … {max(known):.3f})"
 
 
 def findings(arguments):
@@ -106,15 +139,18 @@ def suspicion(arguments):
 
 
 def made_by(results):
-    machines = {(m["provenance"]["device"], m["provenance"]["torch"], m["provenance"]["threads"],
-                 m["provenance"]["commit"]) for m in results}
-    print("; ".join(f"{device}, torch {torch}, {threads} thread(s), commit {commit}"
-                    for device, torch, threads, commit in sorted(machines, key=str)) + "\n")
+    commits = {}
+    for made in (m["provenance"] for m in results):
+        commits.setdefault((made["device"], made["torch"], made["threads"]), set()).add(str(made["commit"]))
+    print("; ".join(f"{device}, torch {torch}, {threads} thread(s), commit {', '.join(sorted(of_machine))}"
+                    for (device, torch, threads), of_machine in sorted(commits.items(), key=str)) + "\n")
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("what", choices=("runs", "findings", "shortcut", "suspicion"))
+parser.add_argument("what", choices=("runs", "bench", "findings", "shortcut", "suspicion"))
 parser.add_argument("runs", nargs="+", type=Path)
 parser.add_argument("--evaluation", default="evaluation", help="folder of `attrinet evaluate` in every run")
 options = parser.parse_args()
-{"runs": runs, "findings": findings, "shortcut": shortcut, "suspicion": suspicion}[options.what](options)
+for what in (runs, bench, findings, shortcut, suspicion):
+    if what.__name__ == options.what:
+        what(options)

@@ -361,7 +361,7 @@ def attack_command(folder: Path, choices: dict, random: Random) -> bool:
                 refused_by_name("") as outcome:
             try:
                 cli.main(words, standalone_mode=False)
-            except (click.ClickException, click.exceptions.NoArgsIsHelpError) as error:
+            except click.ClickException as error:
                 if not error.format_message():
                     raise Bug(f"{words}: no message") from error
                 return False

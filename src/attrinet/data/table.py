@@ -57,10 +57,10 @@ def table_source(
         frame = frame[~rows]
 
     drop(frame[image_column].isna(), "no image name")
-    frame[image_column] = frame[image_column].astype(str)
+    frame[image_column] = frame[image_column].astype("string")  # astype(str) spells out what is missing before pandas 3
     drop(frame[image_column].duplicated(), "duplicate row")
     if views:
-        drop(~frame[view_column].astype(str).isin(list(views)), "other view")
+        drop(~frame[view_column].astype("string").isin(list(views)), "other view")
     try:
         values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
     except AttrinetError as error:
@@ -72,15 +72,15 @@ def table_source(
     if frame.empty:
         raise AttrinetError(f"{labels}: no image is left ({dict(excluded)}); are the images in {images}?")
 
-    patients = frame[patient_column].astype(str) if patient_column else frame[image_column]
+    patients = frame[patient_column].astype("string") if patient_column else frame[image_column]
     if not patient_column:
         warnings.warn("no patient column: images of one patient may come to stand in different splits", stacklevel=2)
     manifest = pd.DataFrame({
         "id": frame[image_column].map(lambda name: Path(name).stem if Path(name).suffix else name),
         "source": paths[frame.index],
         "patient": patients,
-        "split": frame[split_column].astype(str) if split_column else split_by_patient(patients, fractions, seed),
-        "view": frame[view_column].astype(str) if view_column else None,
+        "split": frame[split_column].astype("string") if split_column else split_by_patient(patients, fractions, seed),
+        "view": frame[view_column].astype("string") if view_column else None,
         **{f: values.loc[frame.index, f] for f in findings},
     }).reset_index(drop=True)
     if manifest["id"].duplicated().any():  # same name with different suffixes: keep the whole name
