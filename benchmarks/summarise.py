@@ -70,8 +70,11 @@ def bench(arguments):
             over_seeds([m.get("class_sensitivity_interval", {}).get("mean") for m in explained]),
             over_seeds([m.get("disease_sensitivity", {}).get("all", {}).get("mean", {}).get("inside")
                         for m in explained]),
+            over_seeds([m["faithfulness"]["mean"]["sum_predicts_logit"]["r2"] for m in explained]),
+            over_seeds([m["faithfulness"]["mean"]["flips"] for m in explained]),
         ))
-    table(("method", "seeds", "mean AUC", "class sensitivity", "disease sensitivity"), lines)
+    table(("method", "seeds", "mean AUC", "class sensitivity", "disease sensitivity",
+           "share of the logit's variance in the map's sum", "calls flipped"), lines)
     made_by([m for seeds in found.values() for m in seeds])
 
 
