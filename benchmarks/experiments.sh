@@ -69,6 +69,7 @@ phantoms() {
     done
     local s=runs/phantom_64/seed-0
     train demo $s/store 0 $s/sparse_long schedule.steps=3000 losses.l1=100
+    evaluate $s/sparse_long evaluation
 }
 
 bedside() {
@@ -122,6 +123,9 @@ nih_320() {
 tables() {
     attrinet compare runs/phantom_64/seed-[012]/{unguided_long,guided_long,resnet,bcos,bcos_guided} \
         --out runs/tables/phantom_64
+    python benchmarks/summarise.py bench \
+        runs/phantom_64/seed-[012]/{unguided_long,guided_long,bcos,bcos_guided,resnet}
+    python benchmarks/summarise.py bench runs/nih_64/seed-0/{unguided,guided,bcos,resnet}
     python benchmarks/evidence_scale.py \
         runs/phantom_64/seed-0/{unguided,unguided_long,sparse_long,guided_long,bcos,resnet:gradcam}
     attrinet compare runs/nih_64/seed-*/{unguided,guided,resnet,bcos} --out runs/tables/nih_64
