@@ -35,7 +35,7 @@ rival() { # run, explainer, folder in the run, autoencoder, options
     [[ " $SLOW " = *" $2 "* ]] && options+=(--limit "$LIMIT")
     evaluate "$1" "$3" --explainer "$2" "${options[@]}"
 }
-autoencoder() { [ -e "$2" ] || attrinet train-autoencoder "$1" --out "$2" --quiet; }
+autoencoder() { [ -e "$2/autoencoder.json" ] || attrinet train-autoencoder "$1" --out "$2" --quiet; }
 
 phantoms() {
     for k in $SEEDS; do

@@ -16,7 +16,7 @@ ALLOWED = {
     "nets": {"nets", "errors"},
     "data": {"data", "files", "errors"},
     "metrics": {"metrics", "errors", "protocols"},
-    "posthoc": {"posthoc", "nets", "errors", "protocols"},
+    "posthoc": {"posthoc", "nets", "files", "errors", "protocols"},
     "files": {"errors"},
     "provenance": set(),
     "numerals": set(),

@@ -77,7 +77,10 @@ def test_each_explainer_has_its_own_folder_and_the_same_tables_and_sections(work
 
 def test_gifsplanation_looks_through_an_autoencoder_trained_on_the_store(work):
     arguments = ["train-autoencoder", str(work / "store"), "--out", str(work / "ae"), "--steps", "3", "--quiet"]
+    (work / "ae").mkdir()
+    (work / "ae" / ".tmpqjql3L").write_text("left by a kill")
     assert CliRunner().invoke(cli, arguments).exit_code == 0
+    assert {p.name for p in (work / "ae").iterdir()} == {"autoencoder.json", "autoencoder.safetensors"}
     evaluate(work, "resnet", "--explainer", "gifsplanation", "--autoencoder", work / "ae")
     metrics = json.loads((work / "resnet/evaluation-gifsplanation/metrics.json").read_text())
     assert metrics["explainer"]["cost"] > 2  # measured, on the images it explained

@@ -9,7 +9,14 @@ import torch
 from attrinet.data.images import to_tensor, to_uint8
 from attrinet.data.phantom import phantom
 from attrinet.errors import AttrinetError
-from attrinet.posthoc.autoencoder import ConvAutoencoder, load_autoencoder, save_autoencoder, train_autoencoder
+from attrinet.posthoc import autoencoder
+from attrinet.posthoc.autoencoder import (
+    ConvAutoencoder,
+    load_autoencoder,
+    save_autoencoder,
+    save_progress,
+    train_autoencoder,
+)
 from attrinet.posthoc.xrv_autoencoder import XrvAutoencoder, load_xrv_autoencoder
 
 
@@ -32,6 +39,32 @@ def test_training_is_repeatable_by_its_seed(radiographs):
         for seed in (0, 0, 1)
     )
     assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(radiographs, tmp_path, monkeypatch):
+    def training(checkpoint=None, source="a", steps=10):
+        return train_autoencoder(radiographs, steps=steps, batch_size=2, width=4, progress=False, checkpoint=checkpoint,
+                                 source=source)
+
+    def save_and_stop(path, model, optimizer, recipe):
+        save_progress(path, model, optimizer, recipe)
+        if recipe["step"] == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(autoencoder, "EVERY", 3)
+    path, whole = tmp_path / "checkpoint.safetensors", training().state_dict()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(autoencoder, "save_progress", save_and_stop)
+        training(path)
+    for changed in ({"source": "b"}, {"steps": 11}):
+        with pytest.raises(AttrinetError, match=f"another {next(iter(changed))} .*choose another --out"):
+            training(path, **changed)
+    before = path.read_bytes()
+    resumed = training(path).state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    path.write_bytes(before[:5000])
+    with pytest.raises(AttrinetError, match="not a usable checkpoint"):
+        training(path)
 
 
 @pytest.mark.parametrize("size", [64, 128, 320])

@@ -23,6 +23,8 @@ from attrinet.posthoc.autoencoder import save_autoencoder, train_autoencoder
 def command(store, out, steps, seed, device, quiet) -> None:
     """Train an autoencoder on the training images of a STORE, for attrinet evaluate --explainer gifsplanation.
 
+    Stopped or killed, the same command goes on where it was.
+
     \b
     Example:
       attrinet train-autoencoder stores/chexpert --out autoencoders/chexpert
@@ -35,10 +37,14 @@ def command(store, out, steps, seed, device, quiet) -> None:
     if len(rows) == 0:
         raise AttrinetError(f"{store}: no 'train' images; prepare it with a train split")
     keep_freed_memory()
-    model = train_autoencoder(data.images, rows=rows, steps=steps, seed=seed, device=usable_device(device),
-                              progress=not quiet)
+    checkpoint = out / "checkpoint.safetensors"
     try:
+        out.mkdir(parents=True, exist_ok=True)
+        model = train_autoencoder(data.images, rows=rows, steps=steps, seed=seed, device=usable_device(device),
+                                  progress=not quiet, checkpoint=checkpoint, source=data.meta["checksum"])
         save_autoencoder(model, out)
+        for left in (checkpoint, *out.glob(".tmp*")):  # also what a kill left half-written
+            left.unlink(missing_ok=True)
     except OSError as error:
         raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
     click.echo(f"written: {out}")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from attrinet.errors import AttrinetError
+from attrinet.files import write_atomically
 
 FORMAT = 1
+EVERY = 250  # steps between checkpoints
 LEVELS = 4  # halvings: the latent has a sixteenth of the image's side
 
 
@@ -62,30 +65,69 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 def train_autoencoder(
     images: np.ndarray, *, rows: np.ndarray | None = None, steps: int = 10_000, batch_size: int = 16,
     learning_rate: float = 1e-3, width: int = 32, latent: int = 16, seed: int = 0, device: str | torch.device = "cpu",
-    progress: bool = True,
+    progress: bool = True, checkpoint: Path | None = None, source: str = "",
 ) -> ConvAutoencoder:
     """Least squares on random images, Adam with a cosine to zero; in evaluation mode.
 
     images: (N, S, S) uint8, for instance store.images; it may be a memory map, of which only batches are read.
-    rows: those to learn from; all if left out.
+    rows: those to learn from; all if left out. checkpoint: file that is written every 250 steps, and gone on from where
+    it is there already: the weights in the end are those of an undisturbed training. source: which images they are; a
+    checkpoint of others, or of another setting, is refused by AttrinetError.
     """
     rows = np.arange(len(images)) if rows is None else rows
     torch.manual_seed(seed)
     model = ConvAutoencoder(images.shape[1], width, latent).to(device)
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    random = np.random.default_rng(seed)
-    with tqdm(range(steps), "autoencoder", disable=not progress) as bar:
-        for _ in bar:
+    recipe = {"source": source, "images": len(rows), "steps": steps, "batch_size": batch_size, "seed": seed,
+              "learning_rate": learning_rate, "width": width, "latent": latent}
+    start = load_progress(checkpoint, model, optimizer, recipe) if checkpoint and checkpoint.exists() else 0
+    with tqdm(range(start, steps), "autoencoder", total=steps, initial=start, disable=not progress) as bar:
+        for step in bar:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
+            random = np.random.default_rng([seed, step])
             chosen = rows[np.sort(random.integers(0, len(rows), batch_size))]
             x = torch.from_numpy(np.asarray(images[chosen])).to(device).float()[:, None] / 127.5 - 1
             loss = F.mse_loss(model(x), x)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            schedule.step()
             bar.set_postfix(error=f"{loss.item():.4f}", refresh=False)
+            if checkpoint and (step + 1) % EVERY == 0:
+                save_progress(checkpoint, model, optimizer, recipe | {"step": step + 1})
     return model.eval()
+
+
+def save_progress(path: Path, model: ConvAutoencoder, optimizer: torch.optim.Adam, recipe: dict) -> None:
+    """Weights and Adam's moments, in one file."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomically(path, lambda part: save_file(tensors, part, {"recipe": json.dumps(recipe)}))
+
+
+def load_progress(path: Path, model: ConvAutoencoder, optimizer: torch.optim.Adam, recipe: dict) -> int:
+    """Restore what save_progress wrote; returns the steps done."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            before = json.loads((file.metadata() or {})["recipe"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        differ = [key for key in recipe if before[key] != recipe[key]]
+        if differ:
+            raise AttrinetError(f"{path}: of a training with another {differ[0]} ({before[differ[0]]}, not "
+                                f"{recipe[differ[0]]}); delete it, or choose another --out")
+        moments: dict[int, dict] = {}
+        for name, value in tensors.items():
+            kind, index, rest = name.split(".", 2)
+            if kind == "adam":
+                moments.setdefault(int(index), {})[rest] = value
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+        return int(before["step"])
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        raise AttrinetError(f"{path}: not a usable checkpoint ({' '.join(str(error).split())[:150]}); delete it to "
+                            "begin again") from error
 
 
 def save_autoencoder(model: ConvAutoencoder, folder: str | Path) -> None:
