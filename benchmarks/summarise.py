@@ -149,11 +149,10 @@ def made_by(results):
                     for (device, torch, threads), of_machine in sorted(commits.items(), key=str)) + "\n")
 
 
+COMMANDS = {command.__name__: command for command in (runs, bench, findings, shortcut, suspicion)}
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("what", choices=("runs", "bench", "findings", "shortcut", "suspicion"))
+parser.add_argument("what", choices=COMMANDS)
 parser.add_argument("runs", nargs="+", type=Path)
 parser.add_argument("--evaluation", default="evaluation", help="folder of `attrinet evaluate` in every run")
 options = parser.parse_args()
-for what in (runs, bench, findings, shortcut, suspicion):
-    if what.__name__ == options.what:
-        what(options)
+COMMANDS[options.what](options)

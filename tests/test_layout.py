@@ -16,8 +16,9 @@ ALLOWED = {
     "nets": {"nets", "errors"},
     "data": {"data", "files", "errors"},
     "metrics": {"metrics", "errors", "protocols"},
-    "posthoc": {"posthoc", "nets", "files", "errors", "protocols"},
+    "posthoc": {"posthoc", "nets", "files", "resume", "errors", "protocols"},
     "files": {"errors"},
+    "resume": set(),
     "provenance": set(),
     "numerals": set(),
     "facts": {"errors"},
@@ -27,7 +28,8 @@ ALLOWED = {
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
     "evaluation": {"evaluation", "data", "metrics", "protocols", "files", "errors"},
     "report": {"report", "data", "nets", "metrics", "facts", "model_card", "numerals", "files", "errors"},
-    "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "files", "errors", "protocols"},
+    "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "files", "resume", "errors",
+              "protocols"},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,11 @@ def write_atomically(path: Path, write: Callable[[Path], object], remedy: str = 
     except (OSError, SafetensorError) as error:
         hidden.unlink(missing_ok=True)
         raise cannot_write(path, error, remedy) from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as indented JSON by write_atomically."""
+    write_atomically(path, lambda part: part.write_text(json.dumps(value, indent=2) + "\n"))
 
 
 def cannot_write(path: Path, error: Exception, remedy: str = AGAIN) -> AttrinetError:

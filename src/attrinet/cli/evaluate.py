@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.evaluation.bench import PERTURBED
-from attrinet.files import write_atomically
+from attrinet.files import write_json
 from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.build import NAMES, build
 from attrinet.protocols import Explainer
@@ -170,4 +169,4 @@ def chosen(store: Store, split: str, where: tuple[str, ...]) -> np.ndarray:
 
 def save_thresholds(run: Run, thresholds: dict[str, float]) -> None:
     folder = run.path if (run.path / "thresholds.json").exists() else run.path / "best"
-    write_atomically(folder / "thresholds.json", lambda p: p.write_text(json.dumps(thresholds, indent=2) + "\n"))
+    write_json(folder / "thresholds.json", thresholds)

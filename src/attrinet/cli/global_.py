@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from attrinet.cli.run_folder import Run, home, open_run, store_option
 from attrinet.data.sampling import generator_for
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
-from attrinet.files import write_atomically
+from attrinet.files import write_json
 from attrinet.metrics.suspicious_center import ALARM, Suspicion, suspicious_center
 from attrinet.nets.attrinet import GlobalExplanation
 from attrinet.report.figures import global_figure, png
@@ -97,4 +96,4 @@ def save(folder: Path, result: GlobalExplanation, scores: dict[str, Suspicion]) 
     )
     table = {name: {"score": found.score, "row": found.row, "column": found.column, "alarm": found.alarm}
              for name, found in scores.items()}
-    write_atomically(folder / "suspicion.json", lambda path: path.write_text(json.dumps(table, indent=2) + "\n"))
+    write_json(folder / "suspicion.json", table)

@@ -10,6 +10,7 @@ from attrinet.allocator import keep_freed_memory
 from attrinet.cli.run_folder import device_option, usable_device
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.files import cannot_write
 from attrinet.posthoc.autoencoder import save_autoencoder, train_autoencoder
 
 
@@ -40,11 +41,14 @@ def command(store, out, steps, seed, device, quiet) -> None:
     checkpoint = out / "checkpoint.safetensors"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        model = train_autoencoder(data.images, rows=rows, steps=steps, seed=seed, device=usable_device(device),
-                                  progress=not quiet, checkpoint=checkpoint, source=data.meta["checksum"])
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    model = train_autoencoder(data.images, rows=rows, steps=steps, seed=seed, device=usable_device(device),
+                              progress=not quiet, checkpoint=checkpoint, source=data.meta["checksum"])
+    try:
         save_autoencoder(model, out)
         for left in (checkpoint, *out.glob(".tmp*")):  # also what a kill left half-written
             left.unlink(missing_ok=True)
     except OSError as error:
-        raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
+        raise cannot_write(out, error) from error
     click.echo(f"written: {out}")

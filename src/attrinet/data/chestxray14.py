@@ -205,8 +205,10 @@ def read_boxes(path: Path) -> pd.DataFrame:
     good = np.isfinite(box).all(1) & (extent > 0).all(1) & (low < SIDE).all(1) & (low + extent > 0).all(1)
     if not good.all():
         row = int(np.argmin(good))
-        raise AttrinetError(f"{path}: line {row + 2}: box {', '.join(map(str, frame.loc[row, list('xywh')]))}: want x, "
-                            f"y and positive w, h, at least partly within {SIDE}×{SIDE} pixels")
+        raw = frame.loc[row, list("xywh")]
+        said = ", ".join(str(text if np.isnan(number) else number) for text, number in zip(raw, box[row], strict=True))
+        raise AttrinetError(f"{path}: line {row + 2}: box {said}: want x, y and positive w, h, at least partly within "
+                            f"{SIDE}×{SIDE} pixels")
     frame[list("xywh")] = box
     return frame
 

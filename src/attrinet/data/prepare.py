@@ -27,7 +27,7 @@ from attrinet.data.manifest import check
 from attrinet.data.source import SPLITS, Source
 from attrinet.data.store import FORMAT, TABLES, Store
 from attrinet.errors import AttrinetError
-from attrinet.files import cannot_write, checksum, write_atomically
+from attrinet.files import cannot_write, checksum, write_atomically, write_json
 
 CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
 TODO, DONE, FAILED = 0, 1, 2
@@ -255,7 +255,7 @@ def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, 
             "checksum": checksum(partial / "images.npy"),
             "tables": {name: checksum(partial / name) for name in TABLES}, "recipe": recipe,
         }
-        write_atomically(partial / "meta.json", lambda path: path.write_text(json.dumps(meta, indent=2) + "\n"))
+        write_json(partial / "meta.json", meta)
     except OSError as error:
         raise cannot_write(partial, error) from error
 

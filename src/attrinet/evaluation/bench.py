@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +22,7 @@ from attrinet.evaluation.perturbation import PERTURBATION, perturb, perturbation
 from attrinet.evaluation.predictions import predict, prediction_sections, prediction_table
 from attrinet.evaluation.randomisation import randomisation_section
 from attrinet.evaluation.scope import Scope
-from attrinet.files import write_atomically
+from attrinet.files import write_atomically, write_json
 from attrinet.metrics.intervals import Bootstrap
 from attrinet.protocols import Classifier, Explainer
 
@@ -51,8 +50,7 @@ class Evaluation:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("predictions", "localisation", "grids", "perturbation"):
             write_atomically(folder / f"{name}.parquet", partial(getattr(self, name).to_parquet, index=False))
-        text = json.dumps(jsonable(self.metrics), indent=2) + "\n"
-        write_atomically(folder / "metrics.json", lambda path: path.write_text(text))
+        write_json(folder / "metrics.json", jsonable(self.metrics))
 
 
 def evaluate(

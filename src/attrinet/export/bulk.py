@@ -25,7 +25,7 @@ from attrinet.errors import AttrinetError
 from attrinet.export.engine import engine_hash, use_engine
 from attrinet.export.shard import DTYPES, NAMES, write_shard
 from attrinet.export.weights import weights_hash
-from attrinet.files import write_atomically
+from attrinet.files import write_json
 from attrinet.folder import load
 
 FORMAT = 2
@@ -115,7 +115,7 @@ def begin(bulk: Bulk, wanted: dict) -> None:
             (bulk.out / name).mkdir(parents=True, exist_ok=True)
         with held(bulk, RECIPE, wait=True):
             if not path.exists():
-                write_atomically(path, lambda file: file.write_text(json.dumps(wanted, indent=2) + "\n"))
+                write_json(path, wanted)
         before = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise AttrinetError(f"{path}: cannot be written or read ({error}); choose another --out") from error

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from attrinet.errors import AttrinetError
 from attrinet.files import write_atomically
+from attrinet.resume import flat_tensors, restore_tensors
 
 FORMAT = 1
 EVERY = 250  # steps between checkpoints
@@ -100,9 +101,7 @@ def train_autoencoder(
 
 def save_progress(path: Path, model: ConvAutoencoder, optimizer: torch.optim.Adam, recipe: dict) -> None:
     """Weights and Adam's moments, in one file."""
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{name}": value for name, value in state.items()}
+    tensors = flat_tensors(model, {"adam": optimizer})
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_atomically(path, lambda part: save_file(tensors, part, {"recipe": json.dumps(recipe)}))
 
@@ -117,13 +116,7 @@ def load_progress(path: Path, model: ConvAutoencoder, optimizer: torch.optim.Ada
         if differ:
             raise AttrinetError(f"{path}: of a training with another {differ[0]} ({before[differ[0]]}, not "
                                 f"{recipe[differ[0]]}); delete it, or choose another --out")
-        moments: dict[int, dict] = {}
-        for name, value in tensors.items():
-            kind, index, rest = name.split(".", 2)
-            if kind == "adam":
-                moments.setdefault(int(index), {})[rest] = value
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+        restore_tensors(tensors, model, {"adam": optimizer})
         return int(before["step"])
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise AttrinetError(f"{path}: not a usable checkpoint ({' '.join(str(error).split())[:150]}); delete it to "

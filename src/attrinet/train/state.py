@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attrinet.nets.attrinet import AttriNet
+from attrinet.resume import flat_tensors, restore_tensors
 from attrinet.train.config import OptimizerConfig
 
 
@@ -34,23 +35,11 @@ class TrainState:
 
     def tensors(self) -> dict[str, Tensor]:
         """All weights and optimiser moments under flat names."""
-        out = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        for name, optimizer in self.optimizers.items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                out |= {f"optimizer.{name}.{index}.{k}": v for k, v in moments.items()}
-        return out
+        return flat_tensors(self.model, self.optimizers)
 
     def restore(self, tensors: dict[str, Tensor], progress: dict) -> None:
         """The inverse of tensors() and progress(), into networks of the same shape."""
-        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        self.model.load_state_dict(weights)
-        for name, optimizer in self.optimizers.items():
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"optimizer.{name}."):
-                    index, field_name = key.removeprefix(f"optimizer.{name}.").split(".")
-                    moments.setdefault(int(index), {})[field_name] = value
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        restore_tensors(tensors, self.model, self.optimizers)
         for name in self.progress():
             setattr(self, name, progress[name])
 
