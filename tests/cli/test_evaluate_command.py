@@ -14,10 +14,11 @@ from attrinet.cli import cli
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import shortcut_source
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, Stopped
 from attrinet.evaluation import predict
 from attrinet.folder import save_model
 from attrinet.nets.attrinet import AttriNet
+from attrinet.posthoc.lime import Lime
 
 FINDING = "Pleural Effusion"
 MODELS = {"resnet": lambda: ResNet50([FINDING], 32, width=4, depth=18),
@@ -123,3 +124,64 @@ def test_what_cannot_be_explained_so_is_said_before_anything_is_computed(work, r
 def test_an_autoencoder_wants_a_store_with_training_images(work):
     done = CliRunner().invoke(cli, ["train-autoencoder", str(work / "store"), "--out", str(work / "x"), "--steps", "0"])
     assert isinstance(done.exception, AttrinetError) and "--steps 0" in str(done.exception)
+
+
+class Interrupted(Lime):
+    """Stops as by Ctrl-C when it has made so many maps."""
+
+    made, left = 0, None
+
+    def attribute(self, images, finding):
+        if Interrupted.left == 0:
+            raise KeyboardInterrupt
+        if Interrupted.left is not None:
+            Interrupted.left -= 1
+        Interrupted.made += len(images)
+        return super().attribute(images, finding)
+
+
+@pytest.fixture
+def lime(monkeypatch):
+    monkeypatch.setattr("attrinet.posthoc.lime.Lime", Interrupted)
+    Interrupted.made, Interrupted.left = 0, None
+    return Interrupted
+
+
+def without_seconds(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["explainer"].pop("seconds_per_image") > 0
+    return metrics, [(folder / f"{name}.parquet").read_bytes() for name in ("localisation", "grids", "perturbation")]
+
+
+def test_what_was_stopped_goes_on_with_the_maps_it_has_made(work, lime, tmp_path):
+    arguments = ("--explainer", "lime", "--as-published", "--out")
+    evaluate(work, "resnet", *arguments, tmp_path / "whole")
+    whole = lime.made
+    assert whole > 10
+
+    lime.made, lime.left = 0, 7
+    with pytest.raises(Stopped, match=r"stopped; the maps made so far are kept"):
+        evaluate(work, "resnet", *arguments, tmp_path / "stopped")
+    (unfinished,) = (tmp_path / "stopped").iterdir()
+    kept = sorted(unfinished.glob("*.npz"))
+    assert len(kept) == 7
+    kept[0].write_bytes(kept[0].read_bytes()[:100])  # a damaged one is made again
+
+    lime.made, lime.left = 0, None
+    evaluate(work, "resnet", *arguments, tmp_path / "stopped")
+    assert lime.made == whole - 6
+    assert without_seconds(tmp_path / "stopped") == without_seconds(tmp_path / "whole")
+    assert not list((tmp_path / "stopped").glob("unfinished*"))
+
+
+@pytest.mark.parametrize("other", [("bcos", ()), ("resnet", ("--seed", "1"))])
+def test_maps_of_another_model_or_seed_are_not_taken(work, lime, tmp_path, other):
+    lime.left = 7
+    with pytest.raises(Stopped):
+        evaluate(work, "resnet", "--explainer", "lime", "--as-published", "--out", tmp_path)
+    run, more = other
+    for folder in (tmp_path, tmp_path / "undisturbed"):
+        lime.left = None
+        evaluate(work, run, "--explainer", "lime", "--as-published", "--out", folder, *more)
+    assert without_seconds(tmp_path) == without_seconds(tmp_path / "undisturbed")
+    assert not list(tmp_path.glob("unfinished*"))

@@ -39,6 +39,8 @@ import attrinet.cli.explain
 import attrinet.cli.explain_store
 import attrinet.data.prepare
 import attrinet.evaluation.bench
+import attrinet.evaluation.evidence
+import attrinet.evaluation.kept
 import attrinet.export.bulk
 import attrinet.export.shard
 import attrinet.report.figures
@@ -81,6 +83,11 @@ JOBS = (
          "best": (checkpoint, "replace_folder"), "masks": (loop, "save_masks")}, ("--resume",)),
     Job("evaluate", lambda out: ["evaluate", "run", "--draws", "200", "--quiet", "--out", out],
         {"predict": (attrinet.evaluation.bench, "predict"), "locate": (attrinet.evaluation.bench, "localise"),
+         "save": (attrinet.evaluation.bench.Evaluation, "save")}),
+    Job("evaluate-dear", lambda out: ["evaluate", "run", "--explainer", "integrated_gradients", "--limit", "4",
+                                      "--draws", "20", "--quiet", "--out", out],
+        {"explain": (attrinet.evaluation.evidence.Evidence, "_explain"),
+         "keep": (attrinet.evaluation.kept.KeptMaps, "keep"),
          "save": (attrinet.evaluation.bench.Evaluation, "save")}),
     Job("explain", lambda out: ["explain", "run", *(f"png/{k}.png" for k in range(3)), "--format", "png,npz",
                                 "--out", out],
@@ -262,7 +269,7 @@ def main() -> int:
         os.chdir(work)
         users_folder(work)
         for job in JOBS:
-            if job.name in ("evaluate", "explain", "explain-store") and not (work / "run").exists():
+            if job.name.startswith(("evaluate", "explain")) and not (work / "run").exists():
                 whole(JOBS[1], "run", work / "log.txt")
             if not options.job or job.name in options.job:
                 random = Random(f"{options.seed}/{job.name}")

@@ -14,5 +14,5 @@ def test_a_kill_in_every_phase_costs_nothing(tmp_path):
                           text=True, timeout=900, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     results = json.loads((tmp_path / "r.json").read_text())["results"]
-    assert [r["job"] for r in results] == ["prepare", "train", "evaluate", "explain", "explain-store"]
+    assert [r["job"] for r in results] == ["prepare", "train", "evaluate", "evaluate-dear", "explain", "explain-store"]
     assert all(r["kills"] >= 2 and r["files compared"] >= 3 and not r["files that differ"] for r in results)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,21 +12,25 @@ import click
 import numpy as np
 import torch
 
+from attrinet import __version__
 from attrinet.allocator import keep_freed_memory
 from attrinet.cli.evaluation_table import summary
 from attrinet.cli.run_folder import Run, device_option, home, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.data.store import Store
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, Stopped
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.evaluation.bench import PERTURBED
-from attrinet.files import write_json
+from attrinet.evaluation.kept import KeptMaps
+from attrinet.export.weights import weights_hash
+from attrinet.files import checksum, write_json
 from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.build import NAMES, build
 from attrinet.protocols import Explainer
 from attrinet.provenance import provenance
 
 OWN = "own"
+UNFINISHED = "unfinished-"
 WORTH_TUNING = 200  # images from which measuring how to group the findings pays off
 
 
@@ -59,6 +66,8 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
     class and disease sensitivity, pointing game, IoU, deletion, insertion, whether the map adds up to the logit,
     whether deleting it flips the call, whether it depends on the weights; on a store with a drawn tag, how much of it
     is on the tag. Writes metrics.json and the tables predictions, localisation, grids and perturbation (.parquet).
+    Stopped or killed amid an explainer that takes hundreds of predictions a map, the same command goes on with the maps
+    it has made.
 
     \b
     Examples:
@@ -77,7 +86,7 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
     folder = out or default_folder(run, explainer or OWN, as_published)
     metrics = run_evaluation(
         opened, data, split, where, folder, rebuild=rebuild, named=explainer or OWN, as_published=as_published,
-        progress=not quiet, **options,
+        autoencoder=autoencoder, progress=not quiet, **options,
     )
     click.echo(summary(metrics))
     click.echo(f"written: {folder}")
@@ -128,17 +137,28 @@ def load_any_autoencoder(path: Path, device: torch.device):
 def run_evaluation(
     run: Run, store: Store, split: str, where: tuple[str, ...], folder: Path, *,
     rebuild: Callable[[torch.nn.Module], Explainer] | None = None, named: str = OWN, as_published: bool = False,
-    **options,
+    autoencoder: Path | None = None, seed: int = 0, **options,
 ) -> dict:
     """Evaluate and save; returns the metrics as written. rebuild: model → explainer that is judged in place of the
-    model's own explanation; named, as_published: what it is called in metrics.json."""
+    model's own explanation; named, as_published, autoencoder: which it is.
+
+    Maps that are dear lie in folder/unfinished-… until all is written. Raises Stopped, on Ctrl-C, where there are any.
+    """
     thresholds = dict(zip(run.model.findings, run.model.thresholds.tolist(), strict=True))
     rows = chosen(store, split, where)
     attrinet = isinstance(run.model, AttriNet)
     if attrinet and len(rows) >= WORTH_TUNING:
         run.model.tune(store.batch(rows[:4]))
     explainer = rebuild(run.model) if rebuild else run.explainer
-    result = evaluate(run.model, explainer, store, rows, thresholds, rebuild=rebuild, **options)
+    disk = KeptMaps(folder / unfinished(run, store, (named, as_published, seed), autoencoder)) if rebuild else None
+    try:
+        result = evaluate(run.model, explainer, store, rows, thresholds, rebuild=rebuild, seed=seed, disk=disk,
+                          **options)
+    except KeyboardInterrupt as stopped:
+        if disk is None or not disk.folder.exists():
+            raise
+        raise Stopped(f"{folder}: stopped; the maps made so far are kept, the same command goes on with them"
+                      ) from stopped
     if explainer is not None:
         result.metrics["explainer"] |= {"key": named, "as_published": as_published}
     result.metrics.update({
@@ -152,7 +172,19 @@ def run_evaluation(
         result.save(folder)
     except OSError as error:
         raise AttrinetError(f"{folder}: cannot be written ({error.strerror})") from error
+    for left in folder.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(left)
     return jsonable(result.metrics)
+
+
+def unfinished(run: Run, store: Store, explainer: tuple, autoencoder: Path | None) -> str:
+    """Name of the folder of kept maps: another one for any other model, store or explainer."""
+    through = None
+    if autoencoder is not None:
+        through = checksum(autoencoder if autoencoder.is_file() else autoencoder / "autoencoder.safetensors")
+    made_by = json.dumps([__version__, weights_hash(run.model), run.model.findings, store.meta["checksum"], explainer,
+                          through])
+    return UNFINISHED + hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
 
 
 def chosen(store: Store, split: str, where: tuple[str, ...]) -> np.ndarray:

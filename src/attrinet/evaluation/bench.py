@@ -17,6 +17,7 @@ from attrinet.evaluation.confounder import confounder_section, fixed_tag
 from attrinet.evaluation.evidence import Evidence
 from attrinet.evaluation.grids import GRIDS, class_sections, grid_table
 from attrinet.evaluation.intervals import jsonable
+from attrinet.evaluation.kept import KeptMaps
 from attrinet.evaluation.location import LOCALISATION, disease_section, localise, location_section
 from attrinet.evaluation.perturbation import PERTURBATION, perturb, perturbation_sections
 from attrinet.evaluation.predictions import predict, prediction_sections, prediction_table
@@ -57,6 +58,7 @@ def evaluate(
     model: Classifier, explainer: Explainer | None, store: Store, rows: np.ndarray, thresholds: Mapping[str, float], *,
     draws: int = 1000, grids: int = 200, perturbed: int = PERTURBED, limit: int | None = None, seed: int = 0,
     rebuild: Callable[[nn.Module], Explainer] | None = None, batch_size: int = 16, progress: bool = True,
+    disk: KeptMaps | None = None,
 ) -> Evaluation:
     """Evaluate on the images `rows` of the store, none dropped.
 
@@ -64,13 +66,14 @@ def evaluate(
     bootstrap draws over patients. grids: 2×2 grids a finding for class sensitivity. perturbed: called images a finding
     for deletion and insertion. limit: images a finding, drawn from `seed`, that any judgement of explanations looks at;
     None: all. rebuild: the explainer of a model with other weights, for the randomisation check, which is left out
-    without it; a model that explains itself needs none. Raises AttrinetError for an empty selection or findings the
-    store lacks.
+    without it; a model that explains itself needs none. disk: where maps of an explainer that takes many predictions
+    for one (kept.DEAR) stay until the caller removes them, so that an evaluation that was killed goes on with them.
+    Raises AttrinetError for an empty selection or findings the store lacks.
     """
     store = store.select(model.findings)
     if len(rows) == 0:
         raise AttrinetError(f"{store.path}: no image to evaluate on; choose another --split or --where")
-    evidence = None if explainer is None else Evidence(explainer, store, batch_size)
+    evidence = None if explainer is None else Evidence(explainer, store, batch_size, disk=disk)
     probabilities = predict(model, store, rows, batch_size, progress, evidence)
     scope = Scope(store, rows, probabilities, np.array([thresholds[name] for name in store.findings]),
                   Bootstrap(store.patients[rows], draws, seed), seed, limit)

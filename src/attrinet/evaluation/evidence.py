@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from attrinet.data.store import Store
+from attrinet.evaluation.kept import DEAR, KeptMap, KeptMaps
 from attrinet.protocols import Explainer
 
 MEMORY = 1 << 30  # bytes of maps kept; what does not fit is made again
@@ -20,28 +22,54 @@ def device_of(model) -> torch.device:
 
 
 class Evidence:
-    """Maps of one explainer on one store. seconds: spent on `explained` maps."""
+    """Maps of one explainer on one store. seconds: spent on `explained` maps. disk: where those that are dear are kept;
+    what lies there already is taken from there, as if made now."""
 
-    def __init__(self, explainer: Explainer, store: Store, batch_size: int, memory: int = MEMORY):
-        self.explainer, self.store, self.batch_size = explainer, store, batch_size
-        self.seconds, self.explained = 0.0, 0
+    def __init__(
+        self, explainer: Explainer, store: Store, batch_size: int, memory: int = MEMORY, disk: KeptMaps | None = None
+    ):
+        self.explainer, self.store, self.disk = explainer, store, None if explainer.cost < DEAR else disk
+        self.batch_size = 1 if explainer.cost >= DEAR else batch_size  # a kill costs one map
+        self.seconds, self.explained, self._cost = 0.0, 0, explainer.cost
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._room = memory // (4 * store.size**2)
 
-    def maps(self, rows: np.ndarray, finding: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of (rows, (B, H, W) float32), as the explainer gives them: positive is evidence for the finding."""
+    def maps(
+        self, rows: np.ndarray, finding: int, bar: tqdm | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of (rows, (B, H, W) float32), as the explainer gives them: positive is evidence for the finding.
+        bar: moved on by every batch."""
         for start in range(0, len(rows), self.batch_size):
             chunk = rows[start : start + self.batch_size]
-            new = [r for r in dict.fromkeys(chunk.tolist()) if (r, finding) not in self._kept]
+            found = {r: map for r in chunk.tolist() if (map := self._known(r, finding)) is not None}
+            new = [r for r in dict.fromkeys(chunk.tolist()) if r not in found]
             made = dict(zip(new, self._explain(new, finding), strict=True)) if new else {}
-            yield chunk, np.stack([made[r] if r in made else self._kept[r, finding] for r in chunk.tolist()])
+            yield chunk, np.stack([(found | made)[r] for r in chunk.tolist()])
+            if bar is not None:
+                bar.update(len(chunk))
+
+    def _known(self, row: int, finding: int) -> np.ndarray | None:
+        if (row, finding) in self._kept:
+            return self._kept[row, finding]
+        kept = self.disk.read(row, finding) if self.disk else None
+        if kept is None:
+            return None
+        self._count(kept.seconds, 1)
+        self._cost = kept.cost
+        self._keep([row], finding, kept.map[None])
+        return kept.map
 
     def _explain(self, rows: list[int], finding: int) -> np.ndarray:
         images = self.store.batch(rows, device_of(self.explainer))
         started = time.perf_counter()
         maps = self.explainer.attribute(images, finding).detach().float().cpu().numpy()
-        self._count(time.perf_counter() - started, len(rows))
+        took = time.perf_counter() - started
+        self._count(took, len(rows))
+        self._cost = self.explainer.cost
         self._keep(rows, finding, maps)
+        if self.disk:
+            for row, map in zip(rows, maps, strict=True):
+                self.disk.keep(row, finding, KeptMap(map, took / len(rows), self._cost))
         return maps
 
     def _keep(self, rows: list[int], finding: int, maps: np.ndarray) -> None:
@@ -72,6 +100,6 @@ class Evidence:
 
     def section(self) -> dict:
         """metrics["explainer"]: cost in model calls and seconds, of one image and finding."""
-        return {"name": self.explainer.name, "cost": self.explainer.cost,
+        return {"name": self.explainer.name, "cost": self._cost,
                 "seconds_per_image": self.seconds / self.explained if self.explained else float("nan"),
                 "explained": self.explained}

@@ -21,24 +21,36 @@ def grid_table(scope: Scope, evidence: Evidence, count: int, progress: bool) -> 
     """grids.parquet: one row a grid. id, patient: of its positive. negative_1 …: ids. score: share of the positive
     attribution that is in the positive; NaN for a blank grid, where score_published is 0."""
     store, parts = scope.store, []
-    for c, name in enumerate(tqdm(store.findings, desc="grids", unit="finding", disable=not progress)):
-        grids = draw_grids(scope.labels[:, c], scope.probabilities[:, c], scope.thresholds[c], count, scope.seed)
-        if not len(grids):
-            continue
-        if scope.limit is not None:  # some of them all: the most confident alone would be the easiest
-            order = np.random.default_rng([scope.seed, c]).permutation(len(grids))
-            grids = grids[np.sort(order[: max(scope.limit // (1 + NEGATIVES), 1)])]
-        images, place = np.unique(grids, return_inverse=True)
-        totals = np.concatenate([np.clip(maps, 0, None).sum((1, 2), dtype=np.float64)
-                                 for _, maps in evidence.maps(scope.rows[images], c)])
-        scores = class_sensitivity(totals[place.reshape(grids.shape)]).scores
-        rows = scope.rows[grids]
-        parts.append(pd.DataFrame({
-            "id": store.ids[rows[:, 0]], "patient": store.patients[rows[:, 0]], "finding": name,
-            **{column: store.ids[rows[:, 1 + k]] for k, column in enumerate(NEGATIVE_COLUMNS)},
-            "score": scores, "score_published": np.nan_to_num(scores),
-        }))
+    drawn = [grids_of(scope, c, count) for c in range(len(store.findings))]
+    with tqdm(total=sum(len(np.unique(grids)) for grids in drawn), desc="grids", unit="map",
+              disable=not progress) as bar:
+        for c, grids in enumerate(drawn):
+            if len(grids):
+                parts.append(_scored(scope, evidence, c, grids, bar))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=GRIDS)
+
+
+def grids_of(scope: Scope, finding: int, count: int) -> np.ndarray:
+    """(G, 4) places in scope.rows; with a limit some of them all: the most confident alone would be the easiest."""
+    grids = draw_grids(scope.labels[:, finding], scope.probabilities[:, finding], scope.thresholds[finding], count,
+                       scope.seed)
+    if scope.limit is None or not len(grids):
+        return grids
+    order = np.random.default_rng([scope.seed, finding]).permutation(len(grids))
+    return grids[np.sort(order[: max(scope.limit // (1 + NEGATIVES), 1)])]
+
+
+def _scored(scope: Scope, evidence: Evidence, finding: int, grids: np.ndarray, bar: tqdm) -> pd.DataFrame:
+    images, place = np.unique(grids, return_inverse=True)
+    totals = np.concatenate([np.clip(maps, 0, None).sum((1, 2), dtype=np.float64)
+                             for _, maps in evidence.maps(scope.rows[images], finding, bar)])
+    scores = class_sensitivity(totals[place.reshape(grids.shape)]).scores
+    store, rows = scope.store, scope.rows[grids]
+    return pd.DataFrame({
+        "id": store.ids[rows[:, 0]], "patient": store.patients[rows[:, 0]], "finding": store.findings[finding],
+        **{column: store.ids[rows[:, 1 + k]] for k, column in enumerate(NEGATIVE_COLUMNS)},
+        "score": scores, "score_published": np.nan_to_num(scores),
+    })
 
 
 def class_sections(scope: Scope, table: pd.DataFrame) -> dict:

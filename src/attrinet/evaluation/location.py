@@ -23,33 +23,38 @@ def localise(scope: Scope, evidence: Evidence, progress: bool) -> tuple[pd.DataF
     """localisation.parquet: one row an image that is positive for an annotated finding; and finding → the IoU threshold
     and the split it was chosen on."""
     store, parts, thresholds = scope.store, [], {}
-    where = {row: k for k, row in enumerate(scope.rows)}
-    for c, name in enumerate(tqdm(store.findings, desc="locating evidence", unit="finding", disable=not progress)):
-        rows = scope.sample(scope.annotated(scope.rows, c), scope.limit)
-        if not len(rows):
-            continue
-        thresholds[name] = iou_threshold(scope, evidence, c)
-        for chunk, maps in evidence.maps(rows, c):
-            masks = np.stack([store.mask(r, c) for r in chunk])
-            ours, theirs = (disease_sensitivity(maps, masks, published) for published in (False, True))
-            parts.append(pd.DataFrame({
-                "id": store.ids[chunk], "patient": store.patients[chunk], "finding": name,
-                "called": scope.called[[where[r] for r in chunk], c],
-                "inside": ours.inside, "inside_published": theirs.inside, "area": ours.area,
-                "hit": pointing_game(maps, masks),
-                "iou": ious(maps, masks, np.array([thresholds[name]["iou_threshold"]]))[:, 0],
-            }))
+    chosen = [scope.sample(scope.annotated(scope.rows, c), scope.limit) for c in range(len(store.findings))]
+    with tqdm(total=sum(map(len, chosen)), desc="locating evidence", unit="image", disable=not progress) as bar:
+        for c, name in enumerate(store.findings):
+            if len(chosen[c]):
+                thresholds[name] = iou_threshold(scope, evidence, c, bar)
+                parts += [_located(scope, c, chunk, maps, thresholds[name]["iou_threshold"])
+                          for chunk, maps in evidence.maps(chosen[c], c, bar)]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LOCALISATION), thresholds
 
 
-def iou_threshold(scope: Scope, evidence: Evidence, finding: int) -> dict:
+def _located(scope: Scope, finding: int, rows: np.ndarray, maps: np.ndarray, threshold: float) -> pd.DataFrame:
+    store, order = scope.store, np.argsort(scope.rows)
+    places = order[np.searchsorted(scope.rows, rows, sorter=order)]
+    masks = np.stack([store.mask(r, finding) for r in rows])
+    ours, theirs = (disease_sensitivity(maps, masks, published) for published in (False, True))
+    return pd.DataFrame({
+        "id": store.ids[rows], "patient": store.patients[rows], "finding": store.findings[finding],
+        "called": scope.called[places, finding],
+        "inside": ours.inside, "inside_published": theirs.inside, "area": ours.area,
+        "hit": pointing_game(maps, masks), "iou": ious(maps, masks, np.array([threshold]))[:, 0],
+    })
+
+
+def iou_threshold(scope: Scope, evidence: Evidence, finding: int, bar: tqdm) -> dict:
     """The share of a map's maximum with the best mean IoU on annotated validation images; on training images where no
     validation image is annotated; half where none is. Never on an image that is judged."""
     for split in ("valid", "train"):
         others = np.setdiff1d(scope.store.split(split), scope.rows)
         rows = scope.sample(scope.annotated(others, finding), min(TUNED_ON, scope.limit or TUNED_ON))
+        bar.total += len(rows)
         values = [ious(maps, np.stack([scope.store.mask(r, finding) for r in chunk]))
-                  for chunk, maps in evidence.maps(rows, finding)]
+                  for chunk, maps in evidence.maps(rows, finding, bar)]
         threshold = best_threshold(np.concatenate(values)) if values else float("nan")
         if not np.isnan(threshold):
             return {"iou_threshold": threshold, "iou_threshold_from": split}

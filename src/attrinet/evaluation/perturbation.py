@@ -28,13 +28,16 @@ def perturb(scope: Scope, evidence: Evidence, model: Classifier, count: int, pro
     """
     count = min(count, scope.limit or count)
     store, parts = scope.store, []
-    for c, name in enumerate(tqdm(store.findings, desc="perturbing", unit="finding", disable=not progress)):
-        for called in (True, False):
-            rows = scope.sample(scope.rows[scope.called[:, c] == called], count)
-            for chunk, maps in evidence.maps(rows, c):
+    chosen = [(c, called, scope.sample(scope.rows[scope.called[:, c] == called], count))
+              for c in range(len(store.findings)) for called in (True, False)]
+    with tqdm(total=sum(len(rows) for *_, rows in chosen), desc="perturbing", unit="image",
+              disable=not progress) as bar:
+        for c, called, rows in chosen:
+            for chunk, maps in evidence.maps(rows, c, bar):
                 images = store.batch(chunk)
-                part = {"id": store.ids[chunk], "patient": store.patients[chunk], "finding": name, "called": called,
-                        "logit": logits_of(model, images, c), "sum": maps.sum((1, 2), dtype=np.float64),
+                part = {"id": store.ids[chunk], "patient": store.patients[chunk], "finding": store.findings[c],
+                        "called": called, "logit": logits_of(model, images, c),
+                        "sum": maps.sum((1, 2), dtype=np.float64),
                         "deletion": np.nan, "insertion": np.nan, "flips": np.nan}
                 if called:
                     part |= follow(scope, model, images[:, 0].numpy(), maps, chunk, c)

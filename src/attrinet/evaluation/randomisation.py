@@ -38,11 +38,15 @@ def randomisation_section(
     scope: Scope, evidence: Evidence, model: nn.Module, rebuild: Callable[[nn.Module], Explainer], progress: bool
 ) -> dict:
     """Spearman correlation of the maps of the trained and of the randomised model: finding, and "mean" → interval."""
-    other = Evidence(rebuild(randomised(model, scope.seed)), scope.store, evidence.batch_size, memory=0)
+    disk = evidence.disk.beside("randomised") if evidence.disk else None
+    other = Evidence(rebuild(randomised(model, scope.seed)), scope.store, evidence.batch_size, memory=0, disk=disk)
     store, parts = scope.store, []
     rows = scope.sample(scope.rows, min(IMAGES, scope.limit or IMAGES))
-    for c, name in enumerate(tqdm(store.findings, desc="randomising", unit="finding", disable=not progress)):
-        for (chunk, maps), (_, changed) in zip(evidence.maps(rows, c), other.maps(rows, c), strict=True):
-            parts.append(pd.DataFrame({"id": store.ids[chunk], "finding": name, "spearman": similarity(maps, changed)}))
+    with tqdm(total=len(store.findings) * len(rows), desc="randomising", unit="image", disable=not progress) as bar:
+        for c, name in enumerate(store.findings):
+            for (chunk, maps), (_, changed) in zip(evidence.maps(rows, c), other.maps(rows, c, bar), strict=True):
+                parts.append(pd.DataFrame(
+                    {"id": store.ids[chunk], "finding": name, "spearman": similarity(maps, changed)}
+                ))
     found = by_finding(scope, pd.concat(parts, ignore_index=True), ["spearman"])
     return {**{name: values["spearman"] for name, values in found.items()}, "images": len(np.unique(rows))}
