@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from attrinet.baselines import BASELINES
-from attrinet.baselines.resnet import ResNet
+from attrinet.baselines.baseline import Baseline
 from attrinet.data.images import read_image
 from attrinet.errors import AttrinetError
 from attrinet.files import checksum
@@ -23,7 +23,7 @@ UNUSABLE = (KeyError, TypeError, ValueError, ArithmeticError, MemoryError, Runti
 
 
 def save_model(
-    model: AttriNet | ResNet, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict
+    model: AttriNet | Baseline, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict
 ) -> None:
     """Write what predicts and explains (not the critic) to a new or existing folder.
 
@@ -35,10 +35,9 @@ def save_model(
     save_file(weights, folder / "model.safetensors")
     config = {
         "format": FORMAT,
-        "model": model.kind if isinstance(model, ResNet) else "attrinet",
+        "model": model.kind if isinstance(model, Baseline) else "attrinet",
         "findings": list(model.findings),
         "image_size": model.image_size,
-        "width": model.width,
         **shape(model),
         "preprocessing": preprocessing,
         "weights": checksum(folder / "model.safetensors"),
@@ -47,14 +46,14 @@ def save_model(
     (folder / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
 
 
-def shape(model: AttriNet | ResNet) -> dict:
-    """What a kind of model is built with beyond findings, image size and width."""
-    if isinstance(model, ResNet):
-        return {"depth": model.depth}
-    return {"pool": model.geometry.pool, "critic_levels": model.geometry.critic_levels}
+def shape(model: AttriNet | Baseline) -> dict:
+    """What a kind of model is built with beyond findings and image size."""
+    if isinstance(model, Baseline):
+        return model.sizes
+    return {"width": model.width, "pool": model.geometry.pool, "critic_levels": model.geometry.critic_levels}
 
 
-def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | ResNet:
+def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | Baseline:
     """The model of a folder that training or save_model wrote, in evaluation mode: an Attri-Net without its critic, or
     a baseline, whichever config.json names.
 
@@ -71,7 +70,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | R
         if config["format"] != FORMAT or kind not in builders:
             raise AttrinetError(f"{folder / 'config.json'}: format {config['format']} of model {kind!r} is not one "
                                 f"this version reads (format {FORMAT}, {', '.join(builders)}); update attrinet")
-        sizes = ("width", "pool", "critic_levels") if kind == "attrinet" else ("width", "depth")
+        sizes = ("width", "pool", "critic_levels") if kind == "attrinet" else BASELINES[kind].SIZES
         try:
             model = builders[kind](config["findings"], config["image_size"], **{name: config[name] for name in sizes})
         except AttrinetError as error:

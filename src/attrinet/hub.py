@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from attrinet.baselines.resnet import ResNet
+from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.facts import gather
@@ -18,7 +18,7 @@ FILES = ["config.json", "model.safetensors", "thresholds.json", "README.md"]
 
 
 def save_pretrained(
-    model: AttriNet | ResNet, folder: str | Path, *, run: str | Path | None = None,
+    model: AttriNet | Baseline, folder: str | Path, *, run: str | Path | None = None,
     store: str | Path | Store | None = None, preprocessing: dict | None = None, title: str | None = None,
 ) -> Path:
     """Write a folder that from_pretrained reads and the Hub shows: weights, config, thresholds, and a README.md.
@@ -46,7 +46,7 @@ def save_pretrained(
 
 def from_pretrained(
     name: str | Path, *, offline: bool = True, revision: str | None = None, device: str | torch.device = "cpu"
-) -> AttriNet | ResNet:
+) -> AttriNet | Baseline:
     """The model of a folder; with offline=False also of a repository of the Hugging Face Hub ("owner/model").
 
     revision: branch, tag or commit of the repository. Raises AttrinetError where there is no such folder and the

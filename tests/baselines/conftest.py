@@ -5,8 +5,9 @@ import pytest
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.train.config import load_config
+from small_baselines import SMALL
 
-TINY = ("model.width=4", "model.depth=18", "baseline.epochs=2", "baseline.lr=1e-3", "run.batch_size=4",
+TINY = ("baseline.epochs=2", "baseline.lr=1e-3", "run.batch_size=4",
         "run.checkpoint_every=3", "run.log_every=2", "run.sample_every=1000", "run.accelerator=cpu")
 
 
@@ -19,5 +20,6 @@ def phantoms(tmp_path_factory):
 def config(phantoms):
     """config(kind, *overrides) → a tiny run's configuration."""
     return lambda kind, *overrides: load_config(
-        None, (f"data.store={phantoms.path}", f"model.kind={kind}", *TINY, *overrides)
+        None, (f"data.store={phantoms.path}", f"model.kind={kind}", *TINY,
+               *(f"model.{name}={size}" for name, size in SMALL[kind].items()), *overrides)
     )

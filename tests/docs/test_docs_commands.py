@@ -130,6 +130,8 @@ def small(arguments: list[str]) -> list[str]:
         more = ["--quiet"] if arguments[1] == "shortcut" else []
     if arguments[0] == "train" and ("resnet" in arguments[1] or "bcos" in arguments[1]):
         more = ["model.width=2", "model.depth=18", "baseline.epochs=1", "run.accelerator=cpu", "--quiet"]
+    if arguments[0] == "train" and "densenet" in arguments[1]:
+        more = ["baseline.epochs=1", "run.accelerator=cpu", "--quiet"]
     if "--explainer" in arguments:
         more += ["--limit", "4"]  # the last one counts
     if arguments[0] == "train-autoencoder":

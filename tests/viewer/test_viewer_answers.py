@@ -12,6 +12,7 @@ from attrinet.cli.run_folder import Run
 from attrinet.data.images import read_image
 from attrinet.data.phantom import FINDINGS
 from browsing import SIZE, floats, picture, upload
+from small_baselines import SMALL
 
 
 def findings(client, image):
@@ -140,7 +141,7 @@ def test_a_slow_explainer_shows_progress_can_be_stopped_and_blocks_nobody(serve)
 @pytest.mark.parametrize("kind", sorted(BASELINES))
 def test_baselines_show_what_they_have(serve, kind):
     torch.manual_seed(0)
-    model = BASELINES[kind](FINDINGS, SIZE, width=4, depth=18).eval()
+    model = BASELINES[kind](FINDINGS, SIZE, **SMALL[kind]).eval()
     client = serve(run=Run(Path("baseline"), model, None))
     image = client.post("/api/store/0").json()
     said = findings(client, image)

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attrinet.baselines import BASELINES
+from attrinet.baselines.backbone import Backbone, load_pretrained
 from attrinet.baselines.epochs import Epochs
 from attrinet.data.sampling import label_pools
 from attrinet.guidance import Guidance
 from attrinet.losses import guidance_loss
 from attrinet.train.batches import average, jittered, share, update
+from attrinet.train.checkpoint import checkpoints
 from attrinet.train.config import Config
 from attrinet.train.guide import build_guidance
 from attrinet.train.mask_files import save_masks
@@ -45,15 +47,17 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     job = Job(config, store, rows, Path(out), launch(config))
     torch.manual_seed(config.run.seed)
     with job.fabric.device:
-        model = BASELINES[config.model.kind](
-            store.findings, store.size, width=config.model.width, depth=config.model.depth
-        )
+        build = BASELINES[config.model.kind]
+        model = build(store.findings, store.size, **{name: getattr(config.model, name) for name in build.SIZES})
+    if isinstance(model, Backbone) and config.model.weights and not checkpoints(Path(out) / "checkpoints"):
+        load_pretrained(model, config.model.weights)
     model.to(job.fabric.device).train()
     settings = {"lr": config.baseline.lr, "weight_decay": config.baseline.weight_decay}
     state = TrainState(model, {"model": torch.optim.Adam(model.parameters(), fused=True, **settings)}, counters={})
     statistics = [b for name, b in model.named_buffers() if name.split(".")[-1] in ("running_mean", "running_var")]
 
     def step() -> dict[str, list[Tensor]]:
+        torch.manual_seed(config.run.seed + state.step)  # a resumed run drops out the same units of a backbone
         chosen = epochs.batch(state.step)
         images = jittered(job.fabric, store, chosen, config.data, epochs.jitter(state.step))
         with job.fabric.autocast():

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
+from attrinet.baselines.baseline import Baseline
 from attrinet.errors import AttrinetError
-from attrinet.nets.inputs import finding_index, finding_names
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # residual blocks of the four stages
 SMALLEST = 32  # pixels a side
@@ -73,25 +72,24 @@ class Block(nn.Module):
         return self.act(y + (x if self.shortcut is None else self.shortcut(x)))
 
 
-class ResNet(nn.Module):
-    """The four-stage skeleton and what every classifier of this package has; subclasses say what its parts are.
+class ResNet(Baseline):
+    """The four-stage skeleton; subclasses say what its parts are.
 
     findings: names, C of them. image_size: pixels a side. width: channels of the stem (published: 64). depth: 50 or 18.
     Raises AttrinetError for repeated or missing names, unknown depths and sizes with no room.
     """
 
-    kind: str
+    SIZES = ("width", "depth")
 
     def __init__(
         self, findings: Sequence[str], image_size: int, width: int, depth: int, *, channels: int, parts: Parts
     ):
-        super().__init__()
-        self.findings = finding_names(findings)
+        super().__init__(findings, image_size)
         if depth not in BLOCKS:
             raise AttrinetError(f"depth={depth}: choose one of {', '.join(map(str, BLOCKS))}")
         if image_size < SMALLEST:
             raise AttrinetError(f"image_size={image_size}: must be {SMALLEST} or more")
-        self.image_size, self.width, self.depth = image_size, width, depth
+        self.width, self.depth = width, depth
         halvings = stem_halvings(image_size)
         stem = [parts.conv(channels, width, 7, 2 if halvings else 1), parts.norm(width)]
         self.stem = nn.Sequential(*stem)
@@ -110,9 +108,6 @@ class ResNet(nn.Module):
         for conv in self.modules():
             if isinstance(conv, nn.Conv2d):
                 nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        self.register_buffer("thresholds", torch.full((len(self.findings),), 0.5), persistent=False)
-        self.reader: Callable[[str], Tensor] | None = None
-        """Reads an image file the way the training images were prepared; set by attrinet.load."""
 
     def last_map(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) → (B, features, h, w)"""
@@ -123,24 +118,6 @@ class ResNet(nn.Module):
     def gradcam_layer(self) -> nn.Module:
         """The layer whose output Grad-CAM weighs: the last stage."""
         return self.stages[-1]
-
-    @property
-    def device(self) -> torch.device:
-        return self.thresholds.device
-
-    def finding_index(self, finding: int | str) -> int:
-        """Index of a finding given by name or index; AttrinetError names the nearest for an unknown name."""
-        return finding_index(self.findings, finding)
-
-    @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """Images (B, 1, H, W) in [-1, 1] → logits (B, C), in evaluation mode whatever mode the model is in."""
-        training = self.training
-        self.eval()
-        try:
-            return self(images)
-        finally:
-            self.train(training)
 
 
 class ResNet50(ResNet):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import torch
 
-from attrinet.baselines.resnet import ResNet
+from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.folder import load
@@ -30,7 +30,7 @@ class Run:
     """A run folder (config: how it was trained), or a model folder alone (config: None)."""
 
     path: Path
-    model: AttriNet | ResNet
+    model: AttriNet | Baseline
     config: Config | None
 
     @property

@@ -123,6 +123,8 @@ class Judged:
             return "resnet50"
         if self.kind == "bcos_resnet50":
             return "bcos" if self.mode == "none" else "bcos-guided"
+        if self.kind == "backbone":
+            return f"backbone {self.settings['model.backbone']}"
         return "attrinet" if self.mode == "none" else f"attrinet-{self.mode}"
 
     @property
@@ -131,12 +133,13 @@ class Judged:
         if self.explainer == OWN:
             return self.model_row
         name = self.explainer.removesuffix(AS_PUBLISHED)
-        return name if self.kind == "resnet50" else f"{name} of {self.kind}"
+        return name if self.kind == "resnet50" else f"{name} of {self.model_row}"
 
     @property
     def model_name(self) -> str:
         depth = self.settings["model.depth"]
-        name = {"attrinet": "Attri-Net", "resnet50": f"ResNet{depth}", "bcos_resnet50": f"B-cos ResNet{depth}"}
+        name = {"attrinet": "Attri-Net", "resnet50": f"ResNet{depth}", "bcos_resnet50": f"B-cos ResNet{depth}",
+                "backbone": f"MONAI {self.settings['model.backbone']}"}
         guided = f", guidance {self.mode}" if self.mode != "none" else ""
         lost = f", without {' and '.join(self.left_out)} loss" if self.ablated else ""
         return name[self.kind] + guided + lost

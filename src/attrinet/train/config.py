@@ -25,9 +25,11 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    kind: str = "attrinet"  # attrinet, or a baseline of §4.1.3: resnet50, bcos_resnet50
+    kind: str = "attrinet"  # attrinet, or a baseline of §4.1.3: resnet50, bcos_resnet50; or backbone, see there
     width: int = 64  # channels of the first convolutions
     depth: int = 50  # of a baseline: 50, or 18 for a small machine
+    backbone: str = ""  # of kind backbone: densenet121, efficientnet-b0, …; see attrinet.baselines.backbone
+    weights: str = ""  # of kind backbone: file of pretrained weights to start from
     pool: int | None = None  # γ of eq. 4, pixels; none: 32 at 320 pixels, see attrinet.nets.geometry
     critic_levels: int | None = None  # none: 5 at 320 pixels
 
@@ -118,7 +120,7 @@ class Config:
 
 
 CHOICES = {
-    "model.kind": ("attrinet", "resnet50", "bcos_resnet50"),
+    "model.kind": ("attrinet", "resnet50", "bcos_resnet50", "backbone"),
     "model.depth": (50, 18),
     "losses.l1_norm": ("mean", "sum"),
     "losses.guidance_reduction": ("mean", "sum"),
@@ -135,7 +137,8 @@ AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.ann
 # options that say nothing about the other kind of model
 ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every",
                  "run.checkpointing")
-BASELINE_ONLY = ("baseline.", "model.depth")
+BASELINE_ONLY = ("baseline.", "model.depth", "model.backbone", "model.weights")
+NO_BACKBONES = ("model.width", "model.depth")  # a backbone's are in its name
 
 
 UNREADABLE = (OmegaConfBaseException, yaml.YAMLError, ArithmeticError, LookupError, OSError, RecursionError, TypeError,
@@ -229,9 +232,17 @@ def check_kind(kind: str, values: dict[str, object]) -> None:
     for key, default in flat(Config()):
         if key.startswith(foreign) and values[key] != default:
             raise AttrinetError(f"{key}={values[key]}: {hint} (model.kind={kind})")
-    if kind == "resnet50" and values["guidance.mode"] != "none":
-        raise AttrinetError(f"guidance.mode={values['guidance.mode']}: a ResNet50 has no explanation of its own that "
-                            "could be guided; use model.kind=bcos_resnet50")
+        if kind == "backbone" and key in NO_BACKBONES and values[key] != default:
+            raise AttrinetError(f"{key}={values[key]}: a backbone's size is in its name, model.backbone="
+                                f"{values['model.backbone']}")
+    if kind == "backbone" and not values["model.backbone"]:
+        raise AttrinetError("model.kind=backbone: say which, for instance model.backbone=densenet121")
+    for key in ("model.backbone", "model.weights"):
+        if kind != "backbone" and values[key]:
+            raise AttrinetError(f"{key}={values[key]}: is for model.kind=backbone, not {kind}")
+    if kind in ("resnet50", "backbone") and values["guidance.mode"] != "none":
+        raise AttrinetError(f"guidance.mode={values['guidance.mode']}: a {values['model.backbone'] or 'ResNet50'} has "
+                            "no explanation of its own that could be guided; use model.kind=bcos_resnet50")
 
 
 def flat(node, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attrinet.baselines.baseline import Baseline
 from attrinet.baselines.bcos import BcosResNet50
-from attrinet.baselines.resnet import ResNet
 from attrinet.nets.attrinet import AttriNet
 
 SHOWN_CELLS = 10
@@ -28,7 +28,7 @@ class Finding:
 
 
 @torch.no_grad()
-def explain_finding(model: AttriNet | ResNet, image: np.ndarray, finding: int) -> Finding:
+def explain_finding(model: AttriNet | Baseline, image: np.ndarray, finding: int) -> Finding:
     """image: (H, W) in [-1, 1]. One finding at a time: a page can show the first while the others are computed."""
     started = time.perf_counter()
     x = torch.from_numpy(image.copy())[None, None].to(model.device)

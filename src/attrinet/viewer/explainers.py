@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attrinet.baselines.resnet import ResNet
+from attrinet.baselines.baseline import Baseline
 from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.build import OUTSIDE, build
 from attrinet.protocols import Explainer
@@ -43,7 +43,7 @@ POSTHOC = (
 )
 
 
-def choices(model: AttriNet | ResNet) -> list[Choice]:
+def choices(model: AttriNet | Baseline) -> list[Choice]:
     """What can explain this model: itself, then post-hoc methods of its logits."""
     own = [Choice("own", f"{model.name} itself", "logits per pixel", 1, False,
                   "its own contributions: with the bias they sum to the logit")]
@@ -58,7 +58,7 @@ class OneLogit(nn.Module):
     """The model as post-hoc methods want it, differentiable and counted: (B, 1, H, W) → (B, C), of Attri-Net only the
     finding's own column, as the others would cost a pass each."""
 
-    def __init__(self, model: AttriNet | ResNet, finding: int, tick: Callable[[int], None]):
+    def __init__(self, model: AttriNet | Baseline, finding: int, tick: Callable[[int], None]):
         super().__init__()
         self.model, self.finding, self.tick = model, finding, tick
         self.findings = model.findings
@@ -78,7 +78,7 @@ class OneLogit(nn.Module):
 
 
 def attribute(
-    model: AttriNet | ResNet, key: str, image: np.ndarray, finding: int, tick: Callable[[int], None]
+    model: AttriNet | Baseline, key: str, image: np.ndarray, finding: int, tick: Callable[[int], None]
 ) -> np.ndarray:
     """(H, W) in [-1, 1] → (H, W) float32. tick is called with the number of images before each pass, and may raise."""
     x = torch.from_numpy(image.copy())[None, None].to(model.device)
