@@ -12,8 +12,8 @@ PATH="$PWD/.venv/bin:$PATH"
 
 RIVALS="guided_backprop gradcam integrated_gradients lime shap gifsplanation random uniform"
 WEAKER="gradcam lime shap gifsplanation" # also as the paper set them up
-SLOW="integrated_gradients lime shap"    # hundreds to thousands of predictions a map
-LIMIT=${LIMIT:-16}                       # images a finding that a slow explainer is judged on; all others on all
+# images a finding that an explainer is judged on which takes hundreds to thousands of predictions a map; others on all
+declare -A FEW=([integrated_gradients]=16 [lime]=8 [shap]=4 [gifsplanation-published]=8)
 SEEDS=${SEEDS:-0 1 2 3 4}
 BENCH_SEEDS=${BENCH_SEEDS:-0 1 2}
 
@@ -30,12 +30,12 @@ rivals() { # run of a black box, autoencoder: every post-hoc explainer
     for name in $WEAKER; do rival "$1" "$name" "evaluation-$name-published" "$2" --as-published; done
 }
 rival() { # run, explainer, folder in the run, autoencoder, options
-    local options=("${@:5}")
+    local options=("${@:5}") few=${FEW[${3#evaluation-}]:-${FEW[$2]:-}}
     [ "$2" = gifsplanation ] && options+=(--autoencoder "$4")
-    [[ " $SLOW " = *" $2 "* ]] && options+=(--limit "$LIMIT")
+    [ -n "$few" ] && options+=(--limit "$few")
     evaluate "$1" "$3" --explainer "$2" "${options[@]}"
 }
-autoencoder() { [ -e "$2/autoencoder.json" ] || attrinet train-autoencoder "$1" --out "$2" --quiet; }
+autoencoder() { [ -e "$2/autoencoder.json" ] || attrinet train-autoencoder "$1" --out "$2" --steps 3000 --quiet; }
 
 phantoms() {
     for k in $SEEDS; do

@@ -5,6 +5,7 @@
     python benchmarks/summarise.py findings RUN…    one line a run: AUC of every finding
     python benchmarks/summarise.py shortcut RUN…    unguided and guided runs on a tagged store, in pairs
     python benchmarks/summarise.py suspicion RUN…   scores of `attrinet global`, and how many raise the alarm
+    python benchmarks/summarise.py curves RUN…      losses by quarter of the training, over runs of one name (seeds)
 """
 
 import argparse
@@ -72,18 +73,28 @@ def bench(arguments):
                         for m in explained]),
             over_seeds([m["faithfulness"]["mean"]["sum_predicts_logit"]["r2"] for m in explained]),
             over_seeds([m["faithfulness"]["mean"]["flips"] for m in explained]),
+            blank(explained),
         ))
     table(("method", "seeds", "mean AUC", "class sensitivity", "disease sensitivity",
-           "share of the logit's variance in the map's sum", "calls flipped"), lines)
+           "share of the logit's variance in the map's sum", "calls flipped", "blank maps"), lines)
     made_by([m for seeds in found.values() for m in seeds])
+
+
+def blank(explained):
+    """Share of the annotated images whose map has no evidence for their finding at all."""
+    judged = [m["disease_sensitivity"] for m in explained]
+    annotated = sum(one["annotated"] for one in judged)
+    return f"{100 * sum(one['blank'] for one in judged) / annotated:.1f} %" if annotated else "–"
 
 
 def over_seeds(values):
     """The mean of several runs, and their lowest and highest; of one run, its interval."""
     if len(values) < 2:
         return cell(values[0] if values else None)
-    known = [value["value"] for value in values]
-    return f"{sum(known) / len(known):.3f} ({min(known):.3f} … {max(known):.3f})"
+    known = [value["value"] for value in values if value and value["value"] is not None]
+    if not known:
+        return "–"
+    return spread(known) + ("" if len(known) == len(values) else f", {len(known)} seeds")
 
 
 def findings(arguments):
@@ -141,6 +152,28 @@ def suspicion(arguments):
           f"{bound.high:.3f}\n")
 
 
+def curves(arguments):
+    """Of every loss its mean over each quarter of the training, over the runs of one name; and the best validation
+    AUC."""
+    groups, best = {}, {}
+    for run in arguments.runs:
+        log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        steps = max(record["step"] for record in log)
+        losses = pd.DataFrame([record for record in log if record["kind"] == "train"]).drop(columns="kind")
+        quarters = losses.groupby((4 * (losses["step"] - 1) // steps).rename("quarter")).mean().drop(columns="step")
+        groups.setdefault(run.name, []).append(quarters)
+        best.setdefault(run.name, []).append(max(r["mean_auc"] for r in log if r["kind"] == "valid"))
+    lines = [(loss, quarter + 1, *(spread([one[loss][quarter] for one in seeds]) for seeds in groups.values()))
+             for loss in next(iter(groups.values()))[0] for quarter in range(4)]
+    lines.append(("best validation AUC", "", *map(spread, best.values())))
+    table(("loss", "quarter", *(f"{name}, {len(seeds)} seeds" for name, seeds in groups.items())), lines)
+    made_by([read(run) for run in arguments.runs])
+
+
+def spread(values):
+    return f"{sum(values) / len(values):.3f} ({min(values):.3f} … {max(values):.3f})"
+
+
 def made_by(results):
     commits = {}
     for made in (m["provenance"] for m in results):
@@ -149,7 +182,7 @@ def made_by(results):
                     for (device, torch, threads), of_machine in sorted(commits.items(), key=str)) + "\n")
 
 
-COMMANDS = {command.__name__: command for command in (runs, bench, findings, shortcut, suspicion)}
+COMMANDS = {command.__name__: command for command in (runs, bench, findings, shortcut, suspicion, curves)}
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("what", choices=COMMANDS)
 parser.add_argument("runs", nargs="+", type=Path)
