@@ -10,6 +10,7 @@ from torch import nn
 import attrinet
 from attrinet.baselines.backbone import BACKBONES, Backbone, load_pretrained
 from attrinet.baselines.loop import train
+from attrinet.baselines.resnet import ResNet50
 from attrinet.errors import AttrinetError
 from attrinet.folder import save_model
 from attrinet.posthoc.build import build
@@ -70,9 +71,7 @@ def as_torchvision(model, classes=1000):
 def test_pretrained_weights_fill_everything_but_the_head(name, form, tmp_path):
     torch.manual_seed(0)
     pretrained, model = (Backbone(names, 64, backbone=name).eval() for names in (["x", "y"], NAMES))
-    for buffer in pretrained.buffers():
-        if buffer.is_floating_point():
-            buffer.uniform_(0.5, 1.5)
+    fill_statistics(pretrained)
     state = as_torchvision(pretrained)
     path = tmp_path / form
     if form == "old.pth":  # densenet files of 2017: norm.1 for norm1; no counts of batches
@@ -93,7 +92,41 @@ def test_pretrained_weights_fill_everything_but_the_head(name, form, tmp_path):
     model.net.set_submodule(model.family.head, nn.Identity())
     pretrained.net.set_submodule(pretrained.family.head, nn.Identity())
     x = torch.rand(2, 1, 64, 64)
+    assert pretrained.net(x).std() > 0.01
     torch.testing.assert_close(model.net(x), pretrained.net(x))
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_a_resnet_of_torchvision_s_layout_says_the_same_when_its_weights_are_loaded(depth, tmp_path):
+    """The package's own ResNet has that layout (test_resnet.py)."""
+    torch.manual_seed(0)
+    own, model = ResNet50(NAMES, 160, depth=depth).eval(), Backbone(NAMES, 160, backbone=f"resnet{depth}").eval()
+    fill_statistics(own)
+    state = {f"{there}.{part}": values for here, there in (("stem.0", "conv1"), ("stem.1", "bn1"))
+             for part, values in own.get_submodule(here).state_dict().items()}
+    for name, values in own.stages.state_dict().items():
+        stage, rest = name.split(".", 1)
+        rest = re.sub(r"convs\.(\d)", lambda m: f"conv{int(m[1]) + 1}", rest)
+        rest = re.sub(r"norms\.(\d)", lambda m: f"bn{int(m[1]) + 1}", rest).replace("shortcut", "downsample")
+        state[f"layer{int(stage) + 1}.{rest}"] = values
+    torch.save(state, tmp_path / "weights.pth")
+    load_pretrained(model, tmp_path / "weights.pth")
+    x = torch.rand(2, 1, 160, 160) * 2 - 1
+    seen = []
+    model.gradcam_layer.register_forward_hook(lambda layer, given, out: seen.append(out))
+    model.logits(x)
+    want = own.last_map(x)
+    assert want.std() > 0.01
+    torch.testing.assert_close(seen[0], want, rtol=1e-4, atol=1e-4 * want.abs().max().item())
+
+
+def fill_statistics(model):
+    """Running statistics as of a trained network; signals neither vanish nor explode."""
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.uniform_(-0.05, 0.05)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 1.5)
 
 
 class Anything:

@@ -55,10 +55,11 @@ DENSENET = partial(Family, gradcam="features", head="class_layers.out", renames=
 ))
 RESNET = partial(Family, gradcam="layer4", head="fc")
 SENET = partial(Family, gradcam="layer4", head="last_linear")
+AS_TORCHVISION = {"conv1_t_stride": 2, "bias_downsample": False}  # MONAI's own defaults are for small volumes
 BACKBONES: Mapping[str, Family] = {
     **{f"densenet{depth}": DENSENET(_named(f"DenseNet{depth}", "in_channels", "out_channels"))
        for depth in (121, 169, 201)},
-    **{f"resnet{depth}": RESNET(_named(f"resnet{depth}", "n_input_channels", "num_classes", bias_downsample=False))
+    **{f"resnet{depth}": RESNET(_named(f"resnet{depth}", "n_input_channels", "num_classes", **AS_TORCHVISION))
        for depth in (18, 34, 50, 101)},
     **{f"seresnet{depth}": SENET(_named(f"SEResNet{depth}", "in_channels", "num_classes")) for depth in (50, 101)},
     **{f"efficientnet-b{k}": Family(_efficientnet, "_conv_head", "_fc") for k in range(5)},
