@@ -24,7 +24,7 @@ from random import Random
 
 SECONDS, MEMORY = 2.0, 1 << 30
 STUCK = 120  # seconds without an answer after which a process is ended from outside Python
-NAMES = ["image", "dicom", "manifest", "annotations", "store", "model", "config", "command"]
+NAMES = ["image", "dicom", "manifest", "annotations", "store", "model", "weights", "config", "command"]
 SHOWN = 20  # failures kept a target
 
 

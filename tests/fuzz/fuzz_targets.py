@@ -7,12 +7,14 @@ package takes the input, or refuses it by its own error with a message that name
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -20,13 +22,17 @@ import click
 import numpy as np
 import pandas as pd
 import pydicom
+import torch
 from fuzz_mutate import WORDS, mutated, mutated_text
 from PIL import Image
 from pydicom import uid
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
+from safetensors.torch import save_file
+from torch import nn
 
+from attrinet.baselines.backbone import Family, load_pretrained
 from attrinet.cli import VERBS, cli
 from attrinet.data import annotations as notes
 from attrinet.data.images import image_size, read_image
@@ -289,6 +295,41 @@ def attack_model(folder: Path, files: dict[str, bytes], random: Random) -> bool:
     return outcome.taken
 
 
+@dataclass
+class TinyBackbone:
+    """As much of a Backbone as weights are read into: a convolution, a norm, a head."""
+
+    net: nn.Module
+    backbone: str = "tiny"
+    family: Family = dataclasses.field(default_factory=lambda: Family(None, gradcam="0", head="3"))
+
+
+def tiny_backbone() -> TinyBackbone:
+    return TinyBackbone(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2)))
+
+
+def weights_files(folder: Path) -> list[tuple[str, bytes]]:
+    state, found = tiny_backbone().net.state_dict(), []
+    state["0.weight"] = state["0.weight"].repeat(1, 3, 1, 1)
+    for ending, save in (
+        ("pt", torch.save), ("pt", partial(torch.save, _use_new_zipfile_serialization=False)),
+        ("safetensors", save_file),
+    ):
+        save(state, folder / f"seed.{ending}")
+        found.append((ending, (folder / f"seed.{ending}").read_bytes()))
+    return found
+
+
+def attack_weights(folder: Path, seeds: list[tuple[str, bytes]], random: Random) -> bool:
+    """Pretrained weights from somebody else."""
+    ending, data = random.choice(seeds)
+    path = folder / f"weights.{ending}"
+    path.write_bytes(mutated([data], random))
+    with refused_by_name(str(path)) as outcome:
+        load_pretrained(tiny_backbone(), path)
+    return outcome.taken
+
+
 # ---- configurations and the command line
 
 KEYS = [key for key, _ in flat(Config())]
@@ -378,5 +419,6 @@ TARGETS = {t.name: t for t in (
     Target("image", picture_seeds, attack_image), Target("dicom", dicom_seeds, attack_image),
     Target("manifest", tables, attack_manifest), Target("annotations", tables, attack_annotations),
     Target("store", small_store, attack_store), Target("model", small_model, attack_model),
+    Target("weights", weights_files, attack_weights),
     Target("config", configurations, attack_config), Target("command", command_lines, attack_command),
 )}

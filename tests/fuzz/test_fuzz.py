@@ -22,8 +22,8 @@ from attrinet.folder import load, save_model
 from attrinet.nets.attrinet import AttriNet
 from attrinet.train.config import load_config
 
-INPUTS = {"image": 150, "dicom": 100, "manifest": 100, "annotations": 100, "store": 100, "model": 100, "config": 60,
-          "command": 60}
+INPUTS = {"image": 150, "dicom": 100, "manifest": 100, "annotations": 100, "store": 100, "model": 100, "weights": 150,
+          "config": 60, "command": 60}
 
 
 @pytest.mark.parametrize("name", TARGETS)
