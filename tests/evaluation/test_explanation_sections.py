@@ -222,3 +222,22 @@ def test_on_a_tagged_store_evidence_on_the_tag_is_measured(model, tagged):
 
 def test_an_ordinary_store_has_no_confounder_section(judged):
     assert "confounder" not in judged.metrics
+
+
+def test_what_rests_on_one_patient_has_a_value_and_no_interval(model, store, judged):
+    """All patients but one have no mask of Edema; Cardiomegaly keeps all of its own."""
+    edema = model.findings.index("Edema")
+    own = store.select(model.findings)
+    rows = own.split("train")
+    annotated = [r for r in rows if own.labels[r, edema] == 1]
+    lone = own.patients[annotated[0]]
+    kept = [r for r in rows if own.labels[r, edema] != 1 or own.patients[r] == lone]
+    located = evaluate(model, model, store, np.array(kept), model.chosen, perturbed=1, **QUICK).metrics
+    inside = located["disease_sensitivity"]["all"]
+    assert inside["Edema"]["images"] >= 1 and np.isfinite(inside["Edema"]["inside"].value)
+    for found in (inside["Edema"]["inside"], inside["Edema"]["enrichment"],
+                  located["localisation"]["Edema"]["pointing_game"]):
+        assert np.isnan([found.low, found.high]).all()
+    for found in (inside["Cardiomegaly"]["inside"], inside["mean"]["inside"],
+                  judged.metrics["disease_sensitivity"]["all"]["Edema"]["inside"]):
+        assert found.low < found.high

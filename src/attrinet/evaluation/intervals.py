@@ -19,7 +19,8 @@ def by_finding(
     """finding → column → mean over its rows, and "mean" → the mean over findings, with intervals over patients.
 
     table: columns id, finding and `columns`; NaN is left out. more: (K + 1, columns, D) means → (K + 1, any, D) what
-    else to compute of them draw by draw; those intervals are named "+0", "+1", …
+    else to compute of them draw by draw; those intervals are named "+0", "+1", … What rests on a single patient has no
+    interval: other patients would have given who knows what, and every draw with him gives the same.
     """
     names = [f for f in scope.store.findings if (table["finding"] == f).any()]
     if not names:
@@ -36,8 +37,17 @@ def by_finding(
     intervals = scope.bootstrap.intervals(statistic)
     width = len(intervals) // (len(names) + 1)
     keys = [*columns, *(f"+{k}" for k in range(width - len(columns)))]
-    return {name: dict(zip(keys, intervals[k * width : (k + 1) * width], strict=True))
-            for k, name in enumerate([*names, "mean"])}
+    patients = scope.bootstrap.patients[at]
+    out = {}
+    for k, name in enumerate([*names, "mean"]):
+        own = finding == name if name != "mean" else np.ones(len(finding), bool)
+        known = own[:, None] & ~np.isnan(values)
+        lone = [len(set(patients[column])) < 2 for column in known.T]
+        lone += [any(lone)] * (width - len(columns))
+        found = intervals[k * width : (k + 1) * width]
+        out[name] = {key: Interval(value.value, math.nan, math.nan) if alone else value
+                     for key, value, alone in zip(keys, found, lone, strict=True)}
+    return out
 
 
 def jsonable(value):
