@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv} venv=build/lowest
 torch=$(grep '^torch==' requirements/constraints.txt)
-extras=(--extra dicom --extra posthoc --extra export --extra viewer --extra hub)
+extras=(--extra dicom --extra posthoc --extra export --extra viewer --extra hub --extra backbones)
 python=${PYTHON:-.venv/bin/python}
 [ -x $venv/bin/python ] || "$python" -m venv $venv
 pip() { "$uv" pip "$@" -q --python $venv/bin/python; }
