@@ -94,7 +94,7 @@ def over_seeds(values):
     known = [value["value"] for value in values if value and value["value"] is not None]
     if not known:
         return "–"
-    return spread(known) + ("" if len(known) == len(values) else f", {len(known)} seeds")
+    return spread(known) + ("" if len(known) == len(values) else f", {len(known)} of {len(values)} seeds")
 
 
 def findings(arguments):
