@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from attrinet.baselines.baseline import Baseline
 from attrinet.errors import AttrinetError
 
-SMALLEST = 32  # pixels a side
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save weights
 PREFIXES = ("module.", "model.", "backbone.", "net.")  # of every key, from what a network was wrapped in
 
@@ -67,8 +66,8 @@ BACKBONES: Mapping[str, Family] = {
 class Backbone(Baseline):
     """The black-box classifier `backbone` names (BACKBONES), as MONAI builds it, untrained.
 
-    findings: names, C of them. image_size: pixels a side. Raises AttrinetError for an unknown name, repeated or missing
-    findings, an image too small, and where MONAI is not installed.
+    findings: names, C of them. image_size: pixels a side. Raises AttrinetError for an unknown backbone too, and where
+    MONAI is not installed.
     """
 
     kind = "backbone"
@@ -80,8 +79,6 @@ class Backbone(Baseline):
             near = difflib.get_close_matches(str(backbone), BACKBONES, 1, cutoff=0)
             raise AttrinetError(f"model.backbone={backbone!r}: did you mean {near[0]!r}? There are "
                                 f"{', '.join(BACKBONES)}")
-        if image_size < SMALLEST:
-            raise AttrinetError(f"image_size={image_size}: must be {SMALLEST} or more")
         try:
             from monai.networks import nets  # takes seconds to import, and not everybody has installed it
         except ModuleNotFoundError as error:

@@ -8,14 +8,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from attrinet.errors import AttrinetError
 from attrinet.nets.inputs import finding_index, finding_names
+
+SMALLEST = 32  # pixels a side
 
 
 class Baseline(nn.Module):
     """Findings, thresholds and logits; subclasses bring the layers and a forward: (B, 1, H, W) in [-1, 1] → (B, C).
 
     kind: its name in configurations and model folders. SIZES: the attributes, named as options of model.*, that it is
-    built with beyond findings and image size. Raises AttrinetError for repeated or missing names.
+    built with beyond findings and image size. Raises AttrinetError for repeated or missing names and for a size with no
+    room.
     """
 
     kind: ClassVar[str]
@@ -25,6 +29,8 @@ class Baseline(nn.Module):
 
     def __init__(self, findings: Sequence[str], image_size: int):
         super().__init__()
+        if image_size < SMALLEST:
+            raise AttrinetError(f"image_size={image_size}: must be {SMALLEST} or more")
         self.findings, self.image_size = finding_names(findings), image_size
         self.register_buffer("thresholds", torch.full((len(self.findings),), 0.5), persistent=False)
         self.reader: Callable[[str], Tensor] | None = None

@@ -15,7 +15,6 @@ from attrinet.baselines.baseline import Baseline
 from attrinet.errors import AttrinetError
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # residual blocks of the four stages
-SMALLEST = 32  # pixels a side
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class ResNet(Baseline):
     """The four-stage skeleton; subclasses say what its parts are.
 
     findings: names, C of them. image_size: pixels a side. width: channels of the stem (published: 64). depth: 50 or 18.
-    Raises AttrinetError for repeated or missing names, unknown depths and sizes with no room.
+    Raises AttrinetError for an unknown depth too.
     """
 
     SIZES = ("width", "depth")
@@ -87,8 +86,6 @@ class ResNet(Baseline):
         super().__init__(findings, image_size)
         if depth not in BLOCKS:
             raise AttrinetError(f"depth={depth}: choose one of {', '.join(map(str, BLOCKS))}")
-        if image_size < SMALLEST:
-            raise AttrinetError(f"image_size={image_size}: must be {SMALLEST} or more")
         self.width, self.depth = width, depth
         halvings = stem_halvings(image_size)
         stem = [parts.conv(channels, width, 7, 2 if halvings else 1), parts.norm(width)]
