@@ -26,3 +26,8 @@ def test_a_map_of_range_one_ranks_as_any_other_and_either_blank_one_ranks_nothin
     ramp, flat = np.linspace(0, 1, 16).reshape(1, 4, 4), np.ones((1, 4, 4))
     assert similarity(ramp, ramp**2) == pytest.approx(1)
     assert np.isnan(similarity(ramp, flat)) and np.isnan(similarity(flat, ramp))
+
+
+def test_two_blank_maps_are_not_called_alike():
+    blank = np.zeros((1, 4, 4))
+    assert np.isnan(similarity(blank, blank)) and np.isnan(similarity(blank, blank + 1))

@@ -50,12 +50,17 @@ def explanations(metrics: dict, names: list[str], width: int) -> list[str]:
                      f"left over: {number(exact['residual']['value'], 2, 'e')} logits")
     if "mean" in metrics.get("randomisation", {}):
         lines.append("correlation with the map of a model of shuffled weights: "
-                     + cell(metrics["randomisation"]["mean"]))
+                     + cell(metrics["randomisation"]["mean"]) + left_out(metrics["randomisation"]))
     blank = sum(metrics["class_sensitivity"][name]["blank"] for name in names)
     if located["blank"] or blank:
         lines.append(f"without positive evidence, and left out: {located['blank']} of {located['annotated']} annotated "
                      f"maps, {blank} of {sum(metrics['class_sensitivity'][name]['grids'] for name in names)} grids")
     return lines + confounded(metrics.get("confounder"))
+
+
+def left_out(section: dict) -> str:
+    """How many maps cannot be compared, as one of the two models has a blank one."""
+    return f"; {section['blank']} of {section['maps']} maps left out, blank for a model" if section["blank"] else ""
 
 
 def confounded(section: dict | None) -> list[str]:

@@ -37,7 +37,8 @@ def randomised(model: nn.Module, seed: int) -> nn.Module:
 def randomisation_section(
     scope: Scope, evidence: Evidence, model: nn.Module, rebuild: Callable[[nn.Module], Explainer], progress: bool
 ) -> dict:
-    """Spearman correlation of the maps of the trained and of the randomised model: finding, and "mean" → interval."""
+    """Spearman correlation of the maps of the trained and of the randomised model: finding, and "mean" → interval.
+    blank: how many of these maps are left out, as one of the two ranks nothing."""
     disk = evidence.disk.beside("randomised") if evidence.disk else None
     other = Evidence(rebuild(randomised(model, scope.seed)), scope.store, evidence.batch_size, memory=0, disk=disk)
     store, parts = scope.store, []
@@ -48,5 +49,6 @@ def randomisation_section(
                 parts.append(pd.DataFrame(
                     {"id": store.ids[chunk], "finding": name, "spearman": similarity(maps, changed)}
                 ))
-    found = by_finding(scope, pd.concat(parts, ignore_index=True), ["spearman"])
-    return {**{name: values["spearman"] for name, values in found.items()}, "images": len(np.unique(rows))}
+    table = pd.concat(parts, ignore_index=True)
+    found = {name: values["spearman"] for name, values in by_finding(scope, table, ["spearman"]).items()}
+    return {**found, "images": len(np.unique(rows)), "maps": len(table), "blank": int(table["spearman"].isna().sum())}
