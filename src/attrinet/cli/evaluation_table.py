@@ -60,7 +60,7 @@ def explanations(metrics: dict, names: list[str], width: int) -> list[str]:
 
 def left_out(section: dict) -> str:
     """How many maps cannot be compared, as one of the two models has a blank one."""
-    return f"; {section['blank']} of {section['maps']} maps left out, blank for a model" if section["blank"] else ""
+    return f"; {section['blank']} of {section['maps']} left out, as blank" if section["blank"] else ""
 
 
 def confounded(section: dict | None) -> list[str]:
