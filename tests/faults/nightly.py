@@ -274,11 +274,12 @@ def main() -> int:
             if not options.job or job.name in options.job:
                 random = Random(f"{options.seed}/{job.name}")
                 kills = len(job.phases) if options.short else options.kills
-                results.append(torment(job, work, kills, random))
+                results.append(torment(job, work, kills, random) | {"commit": origin["commit"]})
                 print(json.dumps(results[-1]), flush=True)
                 if out:
-                    known = json.loads(out.read_text())["results"] if out.exists() else []
-                    kept = [r for r in known if r["job"] not in {r["job"] for r in results}]
+                    known = json.loads(out.read_text()) if out.exists() else {"results": []}
+                    kept = [{"commit": known["provenance"]["commit"]} | r for r in known["results"]
+                            if r["job"] not in {r["job"] for r in results}]
                     out.write_text(json.dumps({"seed": options.seed, "provenance": origin, "results": kept + results},
                                               indent=1) + "\n")
             if job.name == "prepare":
