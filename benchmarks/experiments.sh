@@ -49,6 +49,8 @@ phantoms() {
         local s=runs/phantom_64/seed-$k
         train phantom_guided "$s/store" "$k" "$s/guided"
         evaluate "$s/guided" evaluation
+        train demo "$s/store" "$k" "$s/unguided_bf16" run.precision=bf16
+        evaluate "$s/unguided_bf16" evaluation
         prepare shortcut "$s/store" "$s/shortcut"
         for guided in "" _guided; do
             local run=$s/shortcut${guided:-_unguided}
@@ -125,9 +127,11 @@ tables() {
         --out runs/tables/phantom_64
     python benchmarks/summarise.py bench \
         runs/phantom_64/seed-[012]/{unguided_long,guided_long,bcos,bcos_guided,resnet}
-    python benchmarks/summarise.py bench runs/nih_64/seed-0/{unguided,guided,bcos,resnet}
+    python benchmarks/summarise.py bench runs/nih_64/seed-[012]/{unguided,guided,bcos,resnet}
     python benchmarks/evidence_scale.py \
         runs/phantom_64/seed-0/{unguided,unguided_long,sparse_long,guided_long,bcos,resnet:gradcam}
+    python benchmarks/evidence_scale.py runs/nih_64/seed-0/{unguided,guided,bcos,resnet:gradcam}
+    python benchmarks/summarise.py curves runs/phantom_64/seed-[012]/{unguided,unguided_bf16}
     attrinet compare runs/nih_64/seed-*/{unguided,guided,resnet,bcos} --out runs/tables/nih_64
     python benchmarks/summarise.py shortcut runs/phantom_64/seed-*/shortcut_*guided runs/nih_64/seed-0/shortcut_*guided
     python benchmarks/summarise.py suspicion runs/phantom_64/seed-*/unguided
