@@ -7,7 +7,6 @@ package takes the input, or refuses it by its own error with a message that name
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -295,17 +295,10 @@ def attack_model(folder: Path, files: dict[str, bytes], random: Random) -> bool:
     return outcome.taken
 
 
-@dataclass
-class TinyBackbone:
+def tiny_backbone() -> SimpleNamespace:
     """As much of a Backbone as weights are read into: a convolution, a norm, a head."""
-
-    net: nn.Module
-    backbone: str = "tiny"
-    family: Family = dataclasses.field(default_factory=lambda: Family(None, gradcam="0", head="3"))
-
-
-def tiny_backbone() -> TinyBackbone:
-    return TinyBackbone(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2)))
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    return SimpleNamespace(net=net, backbone="tiny", family=Family(None, gradcam="0", head="3"))
 
 
 def weights_files(folder: Path) -> list[tuple[str, bytes]]:

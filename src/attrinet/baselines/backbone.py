@@ -27,24 +27,20 @@ PREFIXES = ("module.", "model.", "backbone.", "net.")  # of every key, from what
 
 @dataclass(frozen=True)
 class Family:
-    """How MONAI names things. build(networks, name, findings): the network. gradcam: its last convolutional features.
-    head: the layer whose outputs are the findings. renames: torchvision's names → MONAI's, as regular expressions."""
+    """How MONAI names things. build(networks, findings): the network. gradcam: its last convolutional features. head:
+    the layer whose outputs are the findings. renames: torchvision's names → MONAI's, as regular expressions."""
 
-    build: Callable[[Any, str, int], nn.Module]
+    build: Callable[[Any, int], nn.Module]
     gradcam: str
     head: str
     renames: tuple[tuple[str, str], ...] = ()
 
 
-def _named(class_name: str, channels: str, classes: str, **more: Any) -> Callable[[Any, str, int], nn.Module]:
-    def build(networks: Any, _: str, findings: int) -> nn.Module:
+def _named(class_name: str, channels: str, classes: str, **more: Any) -> Callable[[Any, int], nn.Module]:
+    def build(networks: Any, findings: int) -> nn.Module:
         return getattr(networks, class_name)(spatial_dims=2, **{channels: 1, classes: findings}, **more)
 
     return build
-
-
-def _efficientnet(networks: Any, name: str, findings: int) -> nn.Module:
-    return networks.EfficientNetBN(name, pretrained=False, spatial_dims=2, in_channels=1, num_classes=findings)
 
 
 DENSENET = partial(Family, gradcam="features", head="class_layers.out", renames=(
@@ -52,6 +48,7 @@ DENSENET = partial(Family, gradcam="features", head="class_layers.out", renames=
 ))
 RESNET = partial(Family, gradcam="layer4", head="fc")
 SENET = partial(Family, gradcam="layer4", head="last_linear")
+EFFICIENTNET = partial(Family, gradcam="_conv_head", head="_fc")
 AS_TORCHVISION = {"conv1_t_stride": 2, "bias_downsample": False}  # MONAI's own defaults are for small volumes
 BACKBONES: Mapping[str, Family] = {
     **{f"densenet{depth}": DENSENET(_named(f"DenseNet{depth}", "in_channels", "out_channels"))
@@ -59,7 +56,8 @@ BACKBONES: Mapping[str, Family] = {
     **{f"resnet{depth}": RESNET(_named(f"resnet{depth}", "n_input_channels", "num_classes", **AS_TORCHVISION))
        for depth in (18, 34, 50, 101)},
     **{f"seresnet{depth}": SENET(_named(f"SEResNet{depth}", "in_channels", "num_classes")) for depth in (50, 101)},
-    **{f"efficientnet-b{k}": Family(_efficientnet, "_conv_head", "_fc") for k in range(5)},
+    **{name: EFFICIENTNET(_named("EfficientNetBN", "in_channels", "num_classes", model_name=name, pretrained=False))
+       for name in (f"efficientnet-b{k}" for k in range(5))},
 }
 
 
@@ -86,7 +84,7 @@ class Backbone(Baseline):
                                 ) from error
         self.backbone, self.name = backbone, f"MONAI {backbone}"
         self.family = BACKBONES[backbone]
-        self.net = self.family.build(nets, backbone, len(self.findings))
+        self.net = self.family.build(nets, len(self.findings))
         for module in self.net.modules():
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # post-hoc methods look at what goes in and comes out

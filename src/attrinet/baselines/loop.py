@@ -49,7 +49,7 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     with job.fabric.device:
         build = BASELINES[config.model.kind]
         model = build(store.findings, store.size, **{name: getattr(config.model, name) for name in build.SIZES})
-    if isinstance(model, Backbone) and config.model.weights and not checkpoints(Path(out) / "checkpoints"):
+    if isinstance(model, Backbone) and config.model.weights and not checkpoints(job.out / "checkpoints"):
         load_pretrained(model, config.model.weights)
     model.to(job.fabric.device).train()
     settings = {"lr": config.baseline.lr, "weight_decay": config.baseline.weight_decay}

@@ -25,7 +25,7 @@ def by_finding(
     names = [f for f in scope.store.findings if (table["finding"] == f).any()]
     if not names:
         return {}
-    finding, values, at = table["finding"].to_numpy(), table[list(columns)].to_numpy(float), scope.places(table)
+    finding, values, at = table["finding"].to_numpy(), table[list(columns)].to_numpy(float), scope.places(table["id"])
 
     def statistic(weights: np.ndarray) -> np.ndarray:
         means = np.array([[weighted_mean(column[own], weights[:, at[own]]) for column in values.T]

@@ -34,13 +34,12 @@ def localise(scope: Scope, evidence: Evidence, progress: bool) -> tuple[pd.DataF
 
 
 def _located(scope: Scope, finding: int, rows: np.ndarray, maps: np.ndarray, threshold: float) -> pd.DataFrame:
-    store, order = scope.store, np.argsort(scope.rows)
-    places = order[np.searchsorted(scope.rows, rows, sorter=order)]
+    store = scope.store
     masks = np.stack([store.mask(r, finding) for r in rows])
     ours, theirs = (disease_sensitivity(maps, masks, published) for published in (False, True))
     return pd.DataFrame({
         "id": store.ids[rows], "patient": store.patients[rows], "finding": store.findings[finding],
-        "called": scope.called[places, finding],
+        "called": scope.called[scope.places(store.ids[rows]), finding],
         "inside": ours.inside, "inside_published": theirs.inside, "area": ours.area,
         "hit": pointing_game(maps, masks), "iou": ious(maps, masks, np.array([threshold]))[:, 0],
     })

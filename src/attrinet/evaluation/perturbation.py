@@ -91,7 +91,7 @@ def sum_intervals(scope: Scope, table: pd.DataFrame) -> dict[str, dict]:
     names = [f for f in scope.store.findings if (table["finding"] == f).any()]
     if not names:
         return {}
-    finding, at = table["finding"].to_numpy(), scope.places(table)
+    finding, at = table["finding"].to_numpy(), scope.places(table["id"])
     sums, logits = (table[column].to_numpy(float) for column in ("sum", "logit"))
 
     def statistic(w):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 
 from attrinet.data.store import Store
 from attrinet.metrics.intervals import Bootstrap
@@ -38,10 +38,13 @@ class Scope:
         """(N, C) bool"""
         return self.probabilities >= self.thresholds
 
-    def places(self, table: pd.DataFrame) -> np.ndarray:
-        """Where the images of a table's rows are in `rows`."""
-        place = {id: k for k, id in enumerate(self.store.ids[self.rows])}
-        return np.array([place[id] for id in table["id"]], int)
+    @cached_property
+    def _place(self) -> dict[str, int]:
+        return {id: k for k, id in enumerate(self.store.ids[self.rows])}
+
+    def places(self, ids: Iterable[str]) -> np.ndarray:
+        """Where these images are in `rows`."""
+        return np.array([self._place[id] for id in ids], int)
 
     def sample(self, rows: np.ndarray, count: int | None) -> np.ndarray:
         """At most `count` of these rows of the store. One order of all images decides for every section and finding,

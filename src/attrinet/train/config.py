@@ -137,7 +137,8 @@ AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.ann
 # options that say nothing about the other kind of model
 ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every",
                  "run.checkpointing")
-BASELINE_ONLY = ("baseline.", "model.depth", "model.backbone", "model.weights")
+BACKBONE_ONLY = ("model.backbone", "model.weights")
+BASELINE_ONLY = ("baseline.", "model.depth", *BACKBONE_ONLY)
 NO_BACKBONES = ("model.width", "model.depth")  # a backbone's are in its name
 
 
@@ -226,20 +227,21 @@ def check_config(config: Config) -> None:
 def check_kind(kind: str, values: dict[str, object]) -> None:
     """Raise AttrinetError for an option that this kind of model would ignore."""
     if kind == "attrinet":
-        foreign, hint = BASELINE_ONLY, "is a baseline's; Attri-Net has sections schedule, losses and optimizer"
+        hints = {BASELINE_ONLY: "is a baseline's; Attri-Net has sections schedule, losses and optimizer "
+                                "(model.kind=attrinet)"}
     else:
-        foreign, hint = ATTRINET_ONLY, "is Attri-Net's; a baseline has baseline.epochs, baseline.lr, baseline.guidance"
+        hints = {ATTRINET_ONLY: "is Attri-Net's; a baseline has baseline.epochs, baseline.lr, baseline.guidance "
+                                f"(model.kind={kind})"}
+        if kind == "backbone":
+            hints[NO_BACKBONES] = f"a backbone's size is in its name, model.backbone={values['model.backbone']}"
+        else:
+            hints[BACKBONE_ONLY] = f"is for model.kind=backbone, not {kind}"
     for key, default in flat(Config()):
-        if key.startswith(foreign) and values[key] != default:
-            raise AttrinetError(f"{key}={values[key]}: {hint} (model.kind={kind})")
-        if kind == "backbone" and key in NO_BACKBONES and values[key] != default:
-            raise AttrinetError(f"{key}={values[key]}: a backbone's size is in its name, model.backbone="
-                                f"{values['model.backbone']}")
+        for foreign, hint in hints.items():
+            if key.startswith(foreign) and values[key] != default:
+                raise AttrinetError(f"{key}={values[key]}: {hint}")
     if kind == "backbone" and not values["model.backbone"]:
         raise AttrinetError("model.kind=backbone: say which, for instance model.backbone=densenet121")
-    for key in ("model.backbone", "model.weights"):
-        if kind != "backbone" and values[key]:
-            raise AttrinetError(f"{key}={values[key]}: is for model.kind=backbone, not {kind}")
     if kind in ("resnet50", "backbone") and values["guidance.mode"] != "none":
         raise AttrinetError(f"guidance.mode={values['guidance.mode']}: a {values['model.backbone'] or 'ResNet50'} has "
                             "no explanation of its own that could be guided; use model.kind=bcos_resnet50")
