@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from attrinet.baselines import BASELINES
-from attrinet.baselines.loop import cross_entropy, energy_outside, losses_of, train
+from attrinet.baselines.loop import cross_entropy, energy_outside, losses_of, positives_first, train
 from attrinet.cli import cli
 from attrinet.errors import AttrinetError
 from attrinet.folder import load
@@ -85,9 +85,30 @@ def test_guidance_moves_evidence_into_the_masks(config, phantoms, tmp_path):
             terms = losses_of(job, model, phantoms.batch(batch), batch, guidance)
             update(job.fabric, optimizer, terms["classification"] + weight * terms["guidance"], model.parameters())
         labels = phantoms.labels[rows]
-        maps, _ = model.contributions(phantoms.batch(rows), range(5))
-        outside[weight] = energy_outside(maps, range(5), labels, rows, guidance).item() / (labels == 1).sum()
+        maps, _ = model.contributions(phantoms.batch(rows), torch.from_numpy(positives_first(labels)))
+        outside[weight] = energy_outside(maps, labels, rows, guidance).item() / (labels == 1).sum()
     assert outside[1.0] < outside[0.0] - 0.1
+
+
+def test_a_batch_s_guidance_is_the_mean_share_of_evidence_outside_each_positive_s_mask(config, phantoms, tmp_path):
+    settings = config("bcos_resnet50", "guidance.mode=mixed", "guidance.per_finding=3")
+    guidance, _ = build_guidance(settings, phantoms, phantoms.split("train"))
+    torch.manual_seed(0)
+    model = BASELINES["bcos_resnet50"](phantoms.findings, phantoms.size, width=4, depth=18).double().train()
+    labels = phantoms.labels[phantoms.split("train")]
+    order = np.argsort(-(labels == 1).sum(1), kind="stable")  # images with many findings, and some with none
+    rows = phantoms.split("train")[np.r_[order[:5], order[-3:]]]
+    labels = phantoms.labels[rows]
+    assert (labels == 1).sum(1).max() > 1 and (labels == 1).sum(1).min() == 0
+    job = Job(settings, phantoms, {}, tmp_path, Fabric(accelerator="cpu", devices=1))
+    loss = losses_of(job, model, phantoms.batch(rows).double(), rows, guidance)["guidance"]
+    maps, _ = model.contributions(phantoms.batch(rows).double(), range(5))
+    each = []
+    for b, c in np.argwhere(labels == 1):
+        (mask,), _ = guidance.masks(rows[b : b + 1], c)
+        evidence = maps[b, c].clamp(min=0).numpy()
+        each.append(1 - (evidence * mask).sum() / evidence.sum())
+    assert loss.item() == pytest.approx(np.mean(each), rel=1e-6)
 
 
 def test_a_guided_run_in_bf16_logs_both_losses(config, tmp_path):

@@ -71,6 +71,22 @@ def test_it_still_is_after_training_steps_and_in_single_precision():
     assert out.logits.dtype == out.contributions.dtype == torch.float32
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_findings_may_be_each_image_s_own(training):
+    model, x = bcos().train(training), images(3, 32, 4).double()
+    own = torch.tensor([[4, 0], [2, 2], [0, 3]])
+    maps, logits = model.contributions(x, range(5))
+    some, same = model.contributions(x, own)
+    torch.testing.assert_close(some, maps[torch.arange(3)[:, None], own], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(same, logits)
+
+
+def test_normalisation_divides_by_the_deviation_of_the_batch():
+    norm, x = Uncentered(3).double().train(), torch.randn(4, 3, 5, 6, dtype=torch.double) * 2 + 7
+    torch.testing.assert_close(norm(x), x / (x.std((0, 2, 3), unbiased=False, keepdim=True) ** 2 + norm.eps).sqrt())
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * x.var((0, 2, 3), unbiased=False).double())
+
+
 def test_a_region_s_contributions_are_what_the_held_network_makes_of_that_region_alone(monkeypatch):
     model, x = bcos(), images(2, 32, 4).double()
     maps, _ = model.contributions(x, [3])

@@ -8,7 +8,6 @@ whose gradient keeps no graph, so that their guidance cannot have moved a weight
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -94,15 +93,15 @@ def losses_of(
     """
     labels, mine = job.store.labels[rows], share(job.fabric, rows)
     own = share(job.fabric, labels)
-    positives = np.flatnonzero((own == 1).any(0))
     present = int((labels == 1).sum())
     guided = guidance is not None and present > 0
-    maps, logits = model.contributions(images, positives, differentiable=True) if guided else (None, model(images))
+    asked = torch.from_numpy(positives_first(own))
+    maps, logits = model.contributions(images, asked, differentiable=True) if guided else (None, model(images))
     world = job.fabric.world_size
     known = int((~np.isnan(labels)).sum())
     terms = {"classification": cross_entropy(logits, torch.from_numpy(own)) * world / max(known, 1)}
     if guided:
-        terms["guidance"] = energy_outside(maps, positives, own, mine, guidance) * world / present
+        terms["guidance"] = energy_outside(maps, own, mine, guidance) * world / present
     return terms
 
 
@@ -113,18 +112,25 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return each[~labels.isnan()].sum()
 
 
-def energy_outside(
-    maps: Tensor, findings: Sequence[int], labels: np.ndarray, rows: np.ndarray, guidance: Guidance
-) -> Tensor:
+def positives_first(labels: np.ndarray) -> np.ndarray:
+    """(B, C) labels → (B, K) findings: of every image the positive ones in order, then others; K the most it has."""
+    return np.argsort(labels != 1, axis=1, kind="stable")[:, : (labels == 1).sum(1).max()]
+
+
+def energy_outside(maps: Tensor, labels: np.ndarray, rows: np.ndarray, guidance: Guidance) -> Tensor:
     """Eq. 6 on the positive contributions, summed over the positive images of every finding.
 
-    maps: (B, K, H, W), of these K findings. labels: (B, C). rows: (B,) of the store. An unguided image costs nothing.
+    maps: (B, K, H, W), of the findings positives_first(labels). labels: (B, C). rows: (B,) of the store. An unguided
+    image costs nothing.
     """
     total = maps.new_zeros(())
-    for k, finding in enumerate(findings):
-        positive = labels[:, finding] == 1
+    place = (labels == 1).cumsum(1) - 1
+    for finding in range(labels.shape[1]):
+        positive = np.flatnonzero(labels[:, finding] == 1)
+        if not len(positive):
+            continue
         masks, guided = guidance.masks(rows[positive], finding)
-        evidence = maps[torch.from_numpy(positive).to(maps.device), k].clamp(min=0)
+        evidence = maps[torch.from_numpy(positive), torch.from_numpy(place[positive, finding])].clamp(min=0)
         each = guidance_loss(evidence[:, None], torch.from_numpy(masks).to(maps.device), "none")
         total = total + (each * torch.from_numpy(guided).to(maps.device)).sum()
     return total
