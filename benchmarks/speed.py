@@ -8,6 +8,8 @@ process, in turn, by the processor time of all threads, which does not count wha
     python benchmarks/speed.py inference --size 320 --batch 1 --bf16 --openvino --wall --out inference.json
     python benchmarks/speed.py training --size 320 --wall
     python benchmarks/speed.py memory --size 320
+
+On a GPU, --precision bf16 for training and memory, --batch 64 --bf16 --compile for inference.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from attrinet.nets import generator as generator_file
 from attrinet.nets import layers
 from attrinet.provenance import provenance
 from attrinet.train.config import Config, load_config
+from attrinet.train.run import PRECISIONS
 from attrinet.train.state import new_state
 from attrinet.train.steps import Steps
 
@@ -72,9 +75,11 @@ def summary(values: list[float]) -> dict:
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "repeats": len(values)}
 
 
-def matmul_rate(device: torch.device, wall: bool, side: int = 2048) -> float:
+def matmul_rate(device: torch.device, wall: bool, dtype: torch.dtype = torch.float32) -> float:
     """FLOP/s of a large matrix product."""
-    a = torch.randn(side, side, device=device)
+    side = 8192 if device.type == "cuda" else 2048
+    a = torch.randn(side, side, device=device, dtype=dtype)
+    a @ a  # warms up
     return 2 * side**3 / statistics.median(seconds(lambda: a @ a, device, wall) for _ in range(5))
 
 
@@ -111,11 +116,13 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
     ways = {"plain": plain, "fp32": lambda: model.attribution_maps(x)[0]} | ({"bf16": half} if options.bf16 else {})
     if options.openvino:
         ways |= openvino_ways(model, x)
+    if options.compile:
+        ways |= {f"{name}, compiled": compiled(model, ways[name]) for name in ("fp32", "bf16") if name in ways}
     times: dict[str, list[float]] = {name: [] for name in ways}
-    rates = []
+    rates, dtype = [], torch.bfloat16 if options.bf16 and device.type == "cuda" else torch.float32
     maps = {name: way() for name, way in ways.items()}  # warms up
     for _ in range(options.repeats):
-        rates.append(matmul_rate(device, options.wall))
+        rates.append(matmul_rate(device, options.wall, dtype))
         for name, way in ways.items():
             times[name].append(seconds(way, device, options.wall))
     with FlopCounter() as counter:
@@ -130,6 +137,18 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
             "largest difference of a map": (maps[name] - maps["plain"]).abs().max().item(),
         }
     return out
+
+
+def compiled(model: AttriNet, way: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The way with a generator that torch.compile made; plain AdaIN, which it fuses itself."""
+    with plain_networks():
+        generator = torch.compile(copy.deepcopy(model.generator), dynamic=False)
+
+    def run() -> torch.Tensor:
+        with plain_networks(), mock.patch.dict(model._modules, generator=generator):
+            return way()
+
+    return run
 
 
 def openvino_ways(model: AttriNet, x: torch.Tensor) -> dict[str, Callable[[], torch.Tensor]]:
@@ -153,7 +172,7 @@ def openvino_ways(model: AttriNet, x: torch.Tensor) -> dict[str, Callable[[], to
 
 def new_steps(config: Config, store: Store, device: str) -> Steps:
     torch.manual_seed(config.run.seed)
-    fabric = Fabric(accelerator=device, devices=1)
+    fabric = Fabric(accelerator=device, devices=1, precision=PRECISIONS[config.run.precision])
     model = AttriNet(store.findings, store.size, width=config.model.width).to(fabric.device)
     sampler = Sampler(store.labels, store.split("train"), store.findings, config.run.batch_size, config.run.seed)
     return Steps(fabric, new_state(model, config.optimizer), store, sampler, None, config)
@@ -205,17 +224,19 @@ def parts(steps: Steps, plain: bool) -> dict[str, Callable[[], object]]:
 
 
 def training(options: argparse.Namespace, device: torch.device) -> dict:
-    config = load_config(None, [f"model.width={options.width}"])
+    config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}"])
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(phantom_source(60, options.size, seed=1), Path(folder) / "store", options.size, progress=False)
         ours = new_steps(config, store, device.type)
         plain = copy.copy(ours)
+        plain.fabric = Fabric(accelerator=device.type, devices=1)
         plain.state = new_state(copy.deepcopy(ours.state.model), config.optimizer)
         times: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
         gap, rates, data = 0.0, [], []
+        dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32
         for repeat in range(options.repeats + 1):
             said: dict[str, list] = {}
-            rates.append(matmul_rate(device, options.wall))
+            rates.append(matmul_rate(device, options.wall, dtype))
             for name, steps in (("plain", plain), ("ours", ours)):
                 took, values = {}, []
                 give_back_freed_memory() if name == "plain" else keep_freed_memory()
@@ -270,7 +291,7 @@ def flops(steps: Steps) -> int:
 def memory(options: argparse.Namespace, device: torch.device) -> dict:
     """Peak of this process over one critic, generator and classifier step."""
     keep_freed_memory()  # as attrinet train does
-    config = load_config(None, [f"model.width={options.width}"])
+    config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}"])
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(phantom_source(60, options.size, seed=1), Path(folder) / "store", options.size, progress=False)
         steps = new_steps(config, store, device.type)
@@ -314,6 +335,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1, help="images; of training it is the paper's 4 + 4")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bf16", action="store_true", help="inference in bfloat16 too")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training, and its memory")
+    parser.add_argument("--compile", action="store_true", help="inference by torch.compile too")
     parser.add_argument("--openvino", action="store_true", help="inference by attrinet export's engines too")
     parser.add_argument("--checkpointing", action="store_true", help="memory with run.checkpointing")
     parser.add_argument("--wall", action="store_true")

@@ -24,7 +24,9 @@ def command(overrides: tuple[str, ...], out: Path, seed: int, phantoms: int, qui
     Example:
       attrinet demo --out runs/demo
     """
+    from attrinet.allocator import keep_freed_memory
     from attrinet.demo import demo
 
+    keep_freed_memory()
     demo(out, seed=seed, phantoms=phantoms, overrides=overrides, workers=os.cpu_count() or 1, progress=not quiet,
          say=click.echo)
