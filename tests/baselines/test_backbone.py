@@ -53,6 +53,20 @@ def test_it_classifies_and_any_post_hoc_method_explains_it(name):
     assert build("gradcam", model, as_published=True).attribute(x, 1).shape == (2, 64, 64)
 
 
+@pytest.mark.parametrize("name", ["densenet121", "resnet18", "seresnet50", "efficientnet-b0"])
+def test_gradcam_looks_at_the_activated_features_that_are_pooled_into_the_logits(name):
+    torch.manual_seed(0)
+    model = Backbone(NAMES, 64, backbone=name).eval()
+    x, seen = torch.rand(2, 1, 64, 64) * 2 - 1, []
+    model.gradcam_layer.register_forward_hook(lambda layer, given, out: seen.append(out))
+    logits = model.logits(x)
+    (features,) = seen
+    head = model.net.get_submodule(BACKBONES[name].head)
+    torch.testing.assert_close(head(features.mean((2, 3))), logits, rtol=1e-4, atol=1e-5)
+    floor = -0.2785 if "efficient" in name else 0  # of swish, of ReLU
+    assert features.min() >= floor
+
+
 def as_torchvision(model, classes=1000):
     """Its weights under torchvision's names, for three channels and other classes."""
     state = {}

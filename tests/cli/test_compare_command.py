@@ -5,6 +5,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from attrinet.cli import cli
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import shortcut_source
+from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.folder import save_model
 from attrinet.nets.attrinet import AttriNet
@@ -140,3 +142,21 @@ def test_a_folder_that_is_no_run_or_was_not_evaluated_is_an_error_that_says_so(w
     (tmp_path / "new/evaluation/metrics.json").write_text("{}")
     with pytest.raises(AttrinetError, match="lacks 'auc'"):
         attrinet("compare", tmp_path / "new", "--out", tmp_path / "x")
+
+
+def test_the_same_images_with_other_labels_are_another_test_set(work, store, runs, tmp_path):
+    other = tmp_path / "other" / "store"
+    shutil.copytree(store.path, other)
+    manifest = pd.read_parquet(other / "manifest.parquet")
+    row = manifest.index[manifest["split"] == "test"][0]
+    manifest.loc[row, "Edema"] = 1 - manifest.loc[row, "Edema"]
+    manifest.to_parquet(other / "manifest.parquet")
+    relabelled = run(tmp_path, "relabelled", Store.open(other), seed=2)
+    attrinet("compare", runs[0], relabelled, "--out", tmp_path / "out", "--quiet")
+    rows = list(csv.DictReader((tmp_path / "out/tables/table2.csv").open()))
+    sets = {r["test_set"] for r in rows}
+    assert len(sets) == 2 and all(name.startswith(f"store test {store.meta['checksum'][:8]} ") for name in sets)
+    assert not list(csv.DictReader((tmp_path / "out/comparisons.csv").open()))
+    shutil.copy(store.path / "manifest.parquet", other / "manifest.parquet")  # changed after the evaluation
+    output = attrinet("compare", relabelled, "--out", tmp_path / "again", "--quiet")
+    assert output.count("holds other labels, annotations or another split") == len(FIGURES)

@@ -262,6 +262,21 @@ def test_a_folder_that_is_no_store_is_left_alone(tmp_path):
     assert (tmp_path / "mine" / "notes.txt").read_text() == "keep"
 
 
+def test_the_truth_is_what_images_are_judged_by_wherever_their_files_are(folder, tmp_path):
+    def made(name, **options):
+        return prepare(source(folder, **options), tmp_path / name, 16, progress=False)
+
+    store = made("a")
+    rows = np.arange(5)
+    assert made("b").truth(rows) == store.truth(rows) == store.select(["Edema"]).truth(rows)
+    assert len({store.truth(rows), store.truth(rows + 1), store.truth(rows[::-1]), store.truth(rows[:0])}) == 4
+    policies = {made(policy, uncertain=policy).truth(np.arange(len(store))) for policy in ("zeros", "ones", "ignore")}
+    assert len(policies) == 3
+    boxes = Store.open(store.path)
+    boxes.annotations = boxes.annotations.iloc[:0]
+    assert len(store.annotations) and boxes.truth(np.arange(len(store))) != store.truth(np.arange(len(store)))
+
+
 def test_selecting_findings_keeps_images_and_order(tmp_path):
     store = prepare(phantom_source(8, 32), tmp_path / "s", 32, progress=False)
     part = store.select(["Edema", "Atelectasis"])

@@ -77,3 +77,14 @@ def test_nothing_to_evaluate_is_an_error(store):
     oracle = Oracle(store)
     with pytest.raises(AttrinetError, match="no image to evaluate"):
         evaluate(oracle, oracle, store, store.split("test")[:0], THRESHOLDS)
+
+
+def test_a_prediction_that_is_not_a_number_names_the_image(store):
+    model = AttriNet(["Edema", "Cardiomegaly"], 32, width=2)
+    with torch.no_grad():
+        model.classifiers[0].bias.fill_(torch.nan)
+    rows = store.split("test")
+    with pytest.raises(AttrinetError, match=f"{len(rows)} of {len(rows)} images .*{store.ids[rows[0]]}.*damaged"):
+        evaluate(model, model, store, rows, THRESHOLDS, draws=5, progress=False)
+    with pytest.raises(AttrinetError, match="not a number"):
+        choose_thresholds(model, store)

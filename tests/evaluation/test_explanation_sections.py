@@ -238,6 +238,66 @@ def test_what_rests_on_one_patient_has_a_value_and_no_interval(model, store, jud
     for found in (inside["Edema"]["inside"], inside["Edema"]["enrichment"],
                   located["localisation"]["Edema"]["pointing_game"]):
         assert np.isnan([found.low, found.high]).all()
-    for found in (inside["Cardiomegaly"]["inside"], inside["mean"]["inside"],
+    assert np.isnan([inside["mean"]["inside"].low, inside["mean"]["inside"].high]).all()  # over Edema too
+    for found in (inside["Cardiomegaly"]["inside"],
                   judged.metrics["disease_sensitivity"]["all"]["Edema"]["inside"]):
         assert found.low < found.high
+
+
+def test_predictions_that_rest_on_one_patient_have_no_interval(model, store):
+    """Of the images with Edema only those of one patient are kept."""
+    edema = model.findings.index("Edema")
+    own = store.select(model.findings)
+    rows = own.split("train")
+    lone = own.patients[next(r for r in rows if own.labels[r, edema] == 1)]
+    kept = np.array([r for r in rows if own.labels[r, edema] != 1 or own.patients[r] == lone])
+    found = evaluate(model, None, store, kept, model.chosen, draws=20, progress=False).metrics
+    for bare in (found["auc"]["Edema"], found["average_precision"]["Edema"], found["auc"]["mean"],
+                 found["calls"]["Edema"]["sensitivity"]):
+        assert np.isfinite(bare.value) and np.isnan([bare.low, bare.high]).all()
+    for known in (found["auc"]["Cardiomegaly"], found["calls"]["Edema"]["specificity"], found["calibration"]["Edema"]):
+        assert known.low < known.high
+
+
+class BlankOn:
+    """A uniform map of every image but those whose lesion is larger than most of its finding, whose map is blank."""
+
+    name, cost = "blank on large lesions", 0.0
+
+    def __init__(self, store, model):
+        self.store, self.device = store.select(model.findings), model.device
+        areas = {(r, c): mask.mean() for r in range(len(store)) for c in range(len(model.findings))
+                 if (mask := self.store.mask(r, c)) is not None}
+        median = [np.median([area for (_, of), area in areas.items() if of == c]) for c in range(len(model.findings))]
+        self.large = {(r, c) for (r, c), area in areas.items() if area > median[c]}
+        self.rows = {self.store.images[r].tobytes(): r for r in range(len(store))}
+
+    def attribute(self, images, finding):
+        grey = ((images[:, 0] + 1) * 127.5).round().to(torch.uint8).cpu().numpy()
+        blank = torch.tensor([(self.rows[image.tobytes()], finding) in self.large for image in grey])
+        return torch.where(blank[:, None, None], 0.0, torch.ones_like(images[:, 0]))
+
+
+def test_enrichment_compares_with_the_area_of_the_maps_that_have_a_score(model, store):
+    found = evaluate(model, BlankOn(store, model), store, store.split("train"), model.chosen, perturbed=1, **QUICK)
+    section = found.metrics["disease_sensitivity"]
+    assert 0 < section["blank"] < section["annotated"]
+    for name in (*model.findings, "mean"):
+        assert section["all"][name]["enrichment"].value == pytest.approx(1)  # evenly spread: chance
+        assert set(section["all"][name]) == {"images", "inside", "inside_published", "area", "enrichment"}
+
+
+def test_a_blank_map_is_not_free_of_a_confounder_it_says_nothing_of(model, tmp_path_factory, store):
+    source = shortcut_source(store.path, "Cardiomegaly", Tag("marker"), positives=0.5)
+    tagged = prepare(source, tmp_path_factory.mktemp("blank") / "tagged", store.size, progress=False)
+    rows = tagged.split("train")
+    local = evaluate(model, Blank(), tagged, rows, model.chosen, perturbed=1, **QUICK).metrics["confounder"]["local"]
+    found = local["Cardiomegaly"]
+    assert np.isnan([found["sensitivity"].value, found["inside"].value]).all() and found["blank"] == found["images"] > 0
+
+
+def test_few_images_have_no_interval_of_how_well_the_sum_predicts_the_logit(model, store, judged):
+    few = evaluate(model, model, store, store.split("train"), model.chosen, perturbed=3, **QUICK).metrics
+    found = few["faithfulness"]["mean"]["sum_predicts_logit"]["r2"]
+    assert found.value == pytest.approx(1, abs=1e-6) and np.isnan([found.low, found.high]).all()
+    assert not np.isnan(judged.metrics["faithfulness"]["mean"]["sum_predicts_logit"]["r2"].low)

@@ -36,12 +36,18 @@ def test_a_constant_sum_predicts_nothing_and_a_constant_logit_asks_nothing():
     assert np.isnan(sum_predicts_logit(logits[:1], logits[:1], ONCE[:, :1])).all()
 
 
-def test_each_draw_has_its_own_figures_and_two_images_are_enough():
-    sums, logits = np.array([0.0, 1, 2]), np.array([0.0, 1, 0])
-    weights = np.array([[1.0, 1, 0], [1, 1, 1], [1, 0, 0]])
+def test_each_draw_has_its_own_figures_and_a_line_goes_through_any_two_images():
+    sums, logits = np.array([0.0, 1, 2, 3]), np.array([0.0, 1, 0, 3])
+    weights = np.array([[1.0, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0], [5, 2, 0, 1]])
     r2, residual = sum_predicts_logit(sums, logits, weights)
-    np.testing.assert_allclose(r2, [1, 0, np.nan], atol=1e-12)
-    np.testing.assert_allclose(residual, [0, (logits - sums).std(), np.nan], atol=1e-12)
+    np.testing.assert_allclose(r2, [np.nan, 0, np.nan, 1], atol=1e-12)
+    np.testing.assert_allclose(residual, [0, (logits - sums)[:3].std(), np.nan, 0], atol=1e-7)
+
+
+def test_a_sum_that_falls_where_the_logit_rises_explains_nothing():
+    sums = np.random.default_rng(4).normal(size=50)
+    (r2,), (residual,) = sum_predicts_logit(-sums, sums, ONCE)
+    assert r2 == 0 and residual == pytest.approx(2 * sums.std())
 
 
 def test_sums_of_any_scale_predict_as_well():

@@ -49,9 +49,42 @@ def test_the_same_seed_pairs_two_methods_and_blocks_change_nothing(monkeypatch):
 
 def test_undefined_draws_give_no_bounds_rather_than_wrong_ones():
     values = np.array([1.0] + [np.nan] * 50)
-    got = mean_interval(values, np.arange(51), draws=200)
-    assert got.value == 1 and (np.isnan(got.low) or got.low == 1)
+
+    def twice(w):  # the second is undefined in three draws of four
+        one = weighted_mean(values, w)
+        return np.column_stack([one, np.where(w[:, 1] == 2, one, np.nan)])
+
+    kept, lost = Bootstrap(np.arange(51), draws=200).intervals(twice)
+    assert (kept.value, kept.low) == (1, 1) and np.isnan(lost.low) and np.isnan(lost.high)
     assert np.isnan(mean_interval(np.full(4, np.nan), np.arange(4)).value)
+
+
+def test_a_mean_over_findings_is_of_the_same_findings_in_every_draw():
+    # AUC-like: two findings that everybody tells of, near 0.9, and one of three patients, 0.2
+    values = np.stack([np.full(60, 0.91), np.full(60, 0.92), np.r_[np.full(3, 0.2), np.full(57, np.nan)]])
+    bootstrap = Bootstrap(np.arange(60), draws=500)
+
+    def statistic(w):
+        return np.column_stack([weighted_mean(each, w) for each in values])[:, :, None]
+
+    found = bootstrap.with_mean(statistic, np.zeros((3, 1), bool))
+    assert [each[0].value for each in found] == pytest.approx([0.91, 0.92, 0.2, 0.67667], abs=1e-4)
+    mean = found[-1][0]  # a draw without the three patients says nothing of this mean
+    assert (mean.low, mean.high) == pytest.approx((0.67667, 0.67667), abs=1e-4)
+    (bare,) = bootstrap.with_mean(statistic, np.array([[False], [False], [True]]))[-1]
+    assert bare.value == mean.value and np.isnan([bare.low, bare.high]).all()
+    values[2] = np.nan  # a finding without a value: the mean is over the others, in the open
+    (rest,) = bootstrap.with_mean(statistic, np.array([[False], [False], [True]]))[-1]
+    assert (rest.value, rest.low) == pytest.approx((0.915, 0.915))
+    values[:] = np.nan
+    assert np.isnan(bootstrap.with_mean(statistic, np.ones((3, 1), bool))[-1][0].value)
+
+
+def test_a_group_of_images_is_lone_where_one_patient_has_them_all():
+    bootstrap = Bootstrap(np.array(["a", "a", "b", "c"]))
+    assert bootstrap.lone(np.array([True, True, False, False])) and bootstrap.lone(np.array([0, 1]))
+    assert bootstrap.lone(np.zeros(4, bool)) and not bootstrap.lone(np.array([1, 2]))
+    assert bootstrap.lone(np.array([0, 2]), np.array([3]))
 
 
 def test_bounds_are_the_percentiles_of_the_defined_draws_if_half_are():
@@ -72,6 +105,9 @@ def test_there_are_as_many_draws_as_asked_for_also_one_at_a_time(monkeypatch):
     assert sizes == [1, 1, 1, 1, 1, 1]  # the data as it is, and five draws
 
 
-def test_means_are_row_by_row():
+def test_means_over_findings_are_draw_by_draw_and_undefined_where_one_of_them_is():
     nan = np.nan
-    np.testing.assert_array_equal(intervals.mean_of_known(np.array([[1.0, nan], [2, 4], [nan, nan]])), [1, 3, nan])
+    values = np.array([[[1.0], [nan]], [[2], [4]], [[nan], [nan]]])  # draws, findings, numbers
+    np.testing.assert_array_equal(intervals.mean_over(values, np.ones((2, 1), bool)), [[nan], [3], [nan]])
+    np.testing.assert_array_equal(intervals.mean_over(values, np.array([[True], [False]])), [[1], [2], [nan]])
+    assert np.isnan(intervals.mean_over(values, np.zeros((2, 1), bool))).all()

@@ -43,6 +43,16 @@ def test_the_t_statistic_by_hand():
     assert result.difference == 2 and result.t == pytest.approx(2 / (1 / np.sqrt(3)))
 
 
+def test_images_of_one_patient_have_a_difference_and_no_interval():
+    a, b = np.array([0.1, 0.2, 0.5, 0.3]), np.array([0.3, 0.2, 0.9, 0.1])
+    found = score_difference(a, b, np.array(["x", "x", "y", "y"]), np.array(["p", "p", "p", "q"]), draws=20)
+    assert found["x"].value == pytest.approx(0.1) and np.isnan([found["x"].low, found["x"].high]).all()
+    assert not np.isnan(found["y"].low) and np.isnan(found["mean"].low)
+    labels = np.array([[1.0], [1], [0], [0]])
+    (same, mean) = auc_difference(labels, a[:, None], b[:, None], ("x",), np.array([1, 1, 2, 3]), draws=20).values()
+    assert same.value == mean.value == pytest.approx(0.5) and np.isnan([same.low, mean.low]).all()
+
+
 def test_too_few_pairs_have_no_t_test():
     assert np.isnan(paired_t_test(np.array([1.0, np.nan]), np.array([2.0, 1])).p)
     assert np.isnan(paired_t_test(np.array([np.nan]), np.array([1.0])).difference)

@@ -27,8 +27,9 @@ PREFIXES = ("module.", "model.", "backbone.", "net.")  # of every key, from what
 
 @dataclass(frozen=True)
 class Family:
-    """How MONAI names things. build(networks, findings): the network. gradcam: its last convolutional features. head:
-    the layer whose outputs are the findings. renames: torchvision's names → MONAI's, as regular expressions."""
+    """How MONAI names things. build(networks, findings): the network. gradcam: the layer that puts out its last
+    features, activated, as they are pooled. head: the layer whose outputs are the findings. renames: torchvision's
+    names → MONAI's, as regular expressions."""
 
     build: Callable[[Any, int], nn.Module]
     gradcam: str
@@ -43,12 +44,23 @@ def _named(class_name: str, channels: str, classes: str, **more: Any) -> Callabl
     return build
 
 
-DENSENET = partial(Family, gradcam="features", head="class_layers.out", renames=(
+def _efficientnet(name: str) -> Callable[[Any, int], nn.Module]:
+    plain = _named("EfficientNetBN", "in_channels", "num_classes", model_name=name, pretrained=False)
+
+    def build(networks: Any, findings: int) -> nn.Module:
+        net = plain(networks, findings)
+        net._avg_pooling = nn.Sequential(nn.Identity(), net._avg_pooling)  # its one activation is used twice: no layer
+        return net                                                         # of its own puts out the last features
+
+    return build
+
+
+DENSENET = partial(Family, gradcam="class_layers.relu", head="class_layers.out", renames=(
     (r"(denselayer\d+)\.(norm|conv)\.?(\d)\.", r"\1.layers.\2\3."), (r"^classifier\.", "class_layers.out."),
 ))
 RESNET = partial(Family, gradcam="layer4", head="fc")
 SENET = partial(Family, gradcam="layer4", head="last_linear")
-EFFICIENTNET = partial(Family, gradcam="_conv_head", head="_fc")
+EFFICIENTNET = partial(Family, gradcam="_avg_pooling.0", head="_fc")
 AS_TORCHVISION = {"conv1_t_stride": 2, "bias_downsample": False}  # MONAI's own defaults are for small volumes
 BACKBONES: Mapping[str, Family] = {
     **{f"densenet{depth}": DENSENET(_named(f"DenseNet{depth}", "in_channels", "out_channels"))
@@ -56,8 +68,7 @@ BACKBONES: Mapping[str, Family] = {
     **{f"resnet{depth}": RESNET(_named(f"resnet{depth}", "n_input_channels", "num_classes", **AS_TORCHVISION))
        for depth in (18, 34, 50, 101)},
     **{f"seresnet{depth}": SENET(_named(f"SEResNet{depth}", "in_channels", "num_classes")) for depth in (50, 101)},
-    **{name: EFFICIENTNET(_named("EfficientNetBN", "in_channels", "num_classes", model_name=name, pretrained=False))
-       for name in (f"efficientnet-b{k}" for k in range(5))},
+    **{name: EFFICIENTNET(_efficientnet(name)) for name in (f"efficientnet-b{k}" for k in range(5))},
 }
 
 

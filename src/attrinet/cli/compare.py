@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from attrinet.cli.evaluate import load_any_autoencoder
+from attrinet.cli.evaluate import chosen, load_any_autoencoder
 from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -83,6 +83,10 @@ class Source:
         if store.meta["checksum"] != one.metrics["store_checksum"]:
             raise AttrinetError(f"{store.path}: holds other images than {one.folder} was made of; "
                                 "run attrinet evaluate again")
+        truth = store.truth(chosen(store, one.metrics["split"], tuple(one.metrics["where"])))
+        if one.metrics.get("truth_checksum", truth) != truth:
+            raise AttrinetError(f"{store.path}: holds other labels, annotations or another split than {one.folder} was "
+                                "made of; run attrinet evaluate again")
         return store
 
     def masks(self, one: Judged, store: Store, mode: str):

@@ -163,6 +163,7 @@ def run_evaluation(
         result.metrics["explainer"] |= {"key": named, "as_published": as_published}
     result.metrics.update({
         "split": split, "where": list(where), "store": str(store.path), "store_checksum": store.meta["checksum"],
+        "truth_checksum": store.truth(rows),
         "provenance": provenance(run.model.device) | {
             **({"findings in one pass": run.model.findings_per_pass} if attrinet else {}),
             "training seed": run.config.run.seed if run.config else None,

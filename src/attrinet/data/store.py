@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,19 @@ class Store:
         part = Store(self.path, self.images, tuple(findings), self.meta)
         part.manifest, part.annotations = self.manifest, self.annotations
         return part
+
+    def truth(self, rows: np.ndarray) -> str:
+        """Checksum of what these images are judged by: ids, patients, labels of all findings, annotations.
+
+        The same for two stores made of the same files at different places; another for other labels or annotations.
+        """
+        known = self.manifest.iloc[rows][["id", "patient", *self.meta["findings"]]]
+        drawn = self.annotations.loc[self.annotations["id"].isin(known["id"]), list(ANNOTATION_COLUMNS)]
+        digest = hashlib.blake2b(digest_size=16)
+        for table in (known, drawn):
+            digest.update("\n".join(table.columns).encode())
+            digest.update(pd.util.hash_pandas_object(table.astype("string"), index=False).to_numpy().tobytes())
+        return digest.hexdigest()
 
     def verify(self) -> None:
         """Read every byte of images and tables and compare with the checksums in meta.json.

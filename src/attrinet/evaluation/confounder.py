@@ -32,8 +32,8 @@ def center_section(model: Classifier, tag: np.ndarray) -> dict[str, float]:
 
 def confounder_section(scope: Scope, evidence: Evidence | None, model: Classifier, tag: np.ndarray) -> dict:
     """centres: see center_section. local: of the maps of tagged images for the finding the tag gives away, the share of
-    the tag's pixels among the strongest tenth (sensitivity) and of the evidence on the tag (inside; a blank map has
-    none). chance: both of a map that knows nothing."""
+    the tag's pixels among the strongest tenth (sensitivity) and of the evidence on the tag (inside); a blank map has
+    neither, and is counted. chance: both of a map that knows nothing."""
     options = scope.store.meta["options"]
     out = {"finding": options["finding"], "tag": options["tag"], "centres": center_section(model, tag),
            "chance": {"sensitivity": 0.1, "inside": float(tag.mean())}}
@@ -46,10 +46,12 @@ def confounder_section(scope: Scope, evidence: Evidence | None, model: Classifie
         maps = np.clip(maps, 0, None)
         parts.append(pd.DataFrame({
             "id": scope.store.ids[chunk], "finding": options["finding"],
-            "sensitivity": [confounder_sensitivity(map, tag) for map in maps],
+            "sensitivity": [confounder_sensitivity(map, tag) if map.any() else np.nan for map in maps],
             "inside": disease_sensitivity(maps, np.repeat(tag[None], len(maps), 0)).inside,
         }))
     if parts:
-        found = by_finding(scope, pd.concat(parts, ignore_index=True), ["sensitivity", "inside"])
-        out["local"] = {options["finding"]: {**found[options["finding"]], "images": len(rows)}}
+        table = pd.concat(parts, ignore_index=True)
+        found = by_finding(scope, table, ["sensitivity", "inside"])
+        out["local"] = {options["finding"]: {**found[options["finding"]], "images": len(rows),
+                                             "blank": int(table["inside"].isna().sum())}}
     return out

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from attrinet.evaluation.scope import Scope
-from attrinet.metrics.intervals import Interval, mean_of_known, weighted_mean
+from attrinet.metrics.intervals import Interval, weighted_mean
 
 
 def by_finding(
@@ -18,36 +18,24 @@ def by_finding(
 ) -> dict[str, dict[str, Interval]]:
     """finding → column → mean over its rows, and "mean" → the mean over findings, with intervals over patients.
 
-    table: columns id, finding and `columns`; NaN is left out. more: (K + 1, columns, D) means → (K + 1, any, D) what
-    else to compute of them draw by draw; those intervals are named "+0", "+1", … What rests on a single patient has no
-    interval: other patients would have given who knows what, and every draw with him gives the same.
+    table: columns id, finding and `columns`; NaN is left out. more: (D, K + 1, columns) means → (D, K + 1, any) what
+    else to compute of them draw by draw; those intervals are named "+0", "+1", … No bounds: see Bootstrap.with_mean.
     """
     names = [f for f in scope.store.findings if (table["finding"] == f).any()]
     if not names:
         return {}
-    finding, values, at = table["finding"].to_numpy(), table[list(columns)].to_numpy(float), scope.places(table["id"])
+    values, at = table[list(columns)].to_numpy(float), scope.places(table["id"])
+    rows = [np.flatnonzero(table["finding"] == name) for name in names]
+    known = ~np.isnan(values)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        means = np.array([[weighted_mean(column[own], weights[:, at[own]]) for column in values.T]
-                          for own in (finding == name for name in names)])  # (K, columns, D)
-        mean = np.stack([mean_of_known(column.T) for column in means.swapaxes(0, 1)])
-        means = np.concatenate([means, mean[None]])
-        return np.concatenate([means, more(means).reshape(len(means), -1, len(weights))], 1).reshape(-1, len(weights)).T
+        each = [[weighted_mean(column[own], weights[:, at[own]]) for column in values.T] for own in rows]
+        return np.array(each).transpose(2, 0, 1)
 
-    intervals = scope.bootstrap.intervals(statistic)
-    width = len(intervals) // (len(names) + 1)
-    keys = [*columns, *(f"+{k}" for k in range(width - len(columns)))]
-    patients = scope.bootstrap.patients[at]
-    out = {}
-    for k, name in enumerate([*names, "mean"]):
-        own = finding == name if name != "mean" else np.ones(len(finding), bool)
-        known = own[:, None] & ~np.isnan(values)
-        lone = [len(set(patients[column])) < 2 for column in known.T]
-        lone += [any(lone)] * (width - len(columns))
-        found = intervals[k * width : (k + 1) * width]
-        out[name] = {key: Interval(value.value, math.nan, math.nan) if alone else value
-                     for key, value, alone in zip(keys, found, lone, strict=True)}
-    return out
+    lone = np.array([[scope.bootstrap.lone(at[own][column[own]]) for column in known.T] for own in rows])
+    found = scope.bootstrap.with_mean(statistic, lone, more)
+    keys = [*columns, *(f"+{k}" for k in range(len(found[0]) - len(columns)))]
+    return {name: dict(zip(keys, each, strict=True)) for name, each in zip([*names, "mean"], found, strict=True)}
 
 
 def jsonable(value):

@@ -17,6 +17,7 @@ from attrinet.metrics.pointing_game import pointing_game
 LOCALISATION = ["id", "patient", "finding", "called", "inside", "inside_published", "area", "hit", "iou"]
 TUNED_ON = 200  # images a finding, at most, that choose the IoU threshold
 HALF = 0.5  # IoU threshold where no other image is annotated
+SHOWN = "area of maps that are not blank"  # what enrichment divides by
 
 
 def localise(scope: Scope, evidence: Evidence, progress: bool) -> tuple[pd.DataFrame, dict[str, dict]]:
@@ -64,15 +65,17 @@ def disease_section(scope: Scope, table: pd.DataFrame) -> dict:
     """Averages over the images of a finding, then over findings (§4.2.2), with intervals over patients.
 
     true_positives: only images the model calls; enrichment there is the mean share of evidence inside the annotation
-    over the mean share of the image that is annotated. inside_published: maps scaled by minimum and maximum, blank ones
-    0.
+    over the mean share of the image that is annotated, both of the maps that are not blank. inside_published: maps
+    scaled by minimum and maximum, blank ones 0.
     """
     out: dict = {"annotated": len(table), "blank": int(table["inside"].isna().sum())}
     for subset, part in (("all", table), ("true_positives", table[table["called"].astype(bool)])):
-        found = by_finding(scope, part, ["inside", "inside_published", "area"], lambda m: m[:, :1] / m[:, 2:])
+        part = part.assign(**{SHOWN: part["area"].where(part["inside"].notna())})
+        found = by_finding(scope, part, ["inside", "inside_published", "area", SHOWN],
+                           lambda m: m[..., :1] / m[..., 3:])
         out[subset] = {
             name: {"images": len(part) if name == "mean" else int((part["finding"] == name).sum()),
-                   **{("enrichment" if key == "+0" else key): value for key, value in values.items()}}
+                   **{("enrichment" if key == "+0" else key): value for key, value in values.items() if key != SHOWN}}
             for name, values in found.items()
         }
     return out

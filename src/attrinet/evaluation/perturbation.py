@@ -11,9 +11,8 @@ from tqdm import tqdm
 from attrinet.evaluation.evidence import Evidence, device_of
 from attrinet.evaluation.intervals import by_finding
 from attrinet.evaluation.scope import Scope
-from attrinet.metrics.completeness import sum_predicts_logit
+from attrinet.metrics.completeness import FEWEST_FOR_INTERVAL, sum_predicts_logit
 from attrinet.metrics.deletion import BLUR, SHARES, area, deleted, inserted, ranks
-from attrinet.metrics.intervals import mean_of_known
 from attrinet.protocols import Classifier
 
 FLIP_AT = 0.1  # share of the pixels that is deleted to see whether the call falls
@@ -91,14 +90,14 @@ def sum_intervals(scope: Scope, table: pd.DataFrame) -> dict[str, dict]:
     names = [f for f in scope.store.findings if (table["finding"] == f).any()]
     if not names:
         return {}
-    finding, at = table["finding"].to_numpy(), scope.places(table["id"])
+    rows, at = [np.flatnonzero(table["finding"] == name) for name in names], scope.places(table["id"])
     sums, logits = (table[column].to_numpy(float) for column in ("sum", "logit"))
 
     def statistic(w):
-        each = np.array([sum_predicts_logit(sums[own], logits[own], w[:, at[own]])
-                         for own in (finding == name for name in names)])  # (K, 2, D)
-        mean = np.stack([mean_of_known(each[:, k].T) for k in range(2)])
-        return np.concatenate([each, mean[None]]).reshape(-1, len(w)).T
+        each = [sum_predicts_logit(sums[own], logits[own], w[:, at[own]]) for own in rows]  # (K, 2, D)
+        return np.array(each).transpose(2, 0, 1)
 
-    values = scope.bootstrap.intervals(statistic)
-    return {name: {"r2": values[2 * k], "residual": values[2 * k + 1]} for k, name in enumerate([*names, "mean"])}
+    lone = np.array([[len(own) < FEWEST_FOR_INTERVAL or scope.bootstrap.lone(at[own])] * 2 for own in rows])
+    found = scope.bootstrap.with_mean(statistic, lone)
+    return {name: {"r2": r2, "residual": residual}
+            for name, (r2, residual) in zip([*names, "mean"], found, strict=True)}

@@ -15,7 +15,7 @@ from attrinet.evaluation.scope import Scope
 from attrinet.metrics.auc import weighted_auc
 from attrinet.metrics.average_precision import weighted_average_precision
 from attrinet.metrics.calibration import weighted_calibration_error
-from attrinet.metrics.intervals import Interval, mean_of_known, weighted_mean
+from attrinet.metrics.intervals import Interval, weighted_mean
 from attrinet.metrics.youden import youden_threshold
 from attrinet.protocols import Classifier
 
@@ -24,7 +24,10 @@ def predict(
     model: Classifier, store: Store, rows: np.ndarray, batch_size: int, progress: bool = False,
     evidence: Evidence | None = None,
 ) -> np.ndarray:
-    """Probabilities (N, C), float32. evidence: of the model itself, keeps the maps that come with its predictions."""
+    """Probabilities (N, C), float32. evidence: of the model itself, keeps the maps that come with its predictions.
+
+    Raises AttrinetError where one is NaN.
+    """
     together = evidence is not None and evidence.comes_with_predictions(model, len(rows))
     parts = []
     starts = range(0, len(rows), batch_size)
@@ -32,7 +35,12 @@ def predict(
         chunk = rows[start : start + batch_size]
         logits = evidence.predicted(chunk) if together else model.logits(store.batch(chunk, device_of(model)))
         parts.append(logits.detach().sigmoid().float().cpu().numpy())
-    return np.concatenate(parts)
+    probabilities = np.concatenate(parts)
+    broken = np.flatnonzero(np.isnan(probabilities).any(1))
+    if len(broken):
+        raise AttrinetError(f"{len(broken)} of {len(rows)} images have a prediction that is not a number, the first is "
+                            f"{store.ids[rows[broken[0]]]!r}: the model's weights are damaged")
+    return probabilities
 
 
 def choose_thresholds(model: Classifier, store: Store, batch_size: int = 16) -> dict[str, float]:
@@ -49,32 +57,42 @@ def choose_thresholds(model: Classifier, store: Store, batch_size: int = 16) -> 
 def prediction_sections(scope: Scope) -> dict:
     """auc, average_precision, calibration and calls."""
     return {
-        "auc": per_finding(scope, weighted_auc),
-        "average_precision": per_finding(scope, weighted_average_precision),
-        "calibration": per_finding(scope, weighted_calibration_error),
+        "auc": per_finding(scope, weighted_auc, both_kinds),
+        "average_precision": per_finding(scope, weighted_average_precision, both_kinds),
+        "calibration": per_finding(scope, weighted_calibration_error, lambda labels: [~np.isnan(labels)]),
         "calls": {name: {"threshold": float(scope.thresholds[c]), **call_intervals(scope, c)}
                   for c, name in enumerate(scope.store.findings)},
     }
 
 
-def per_finding(scope: Scope, metric: Callable) -> dict[str, Interval]:
+def per_finding(
+    scope: Scope, metric: Callable, groups: Callable[[np.ndarray], list[np.ndarray]]
+) -> dict[str, Interval]:
     """metric(labels (N,), probabilities (N,), weights (D, N)) → (D,) of every finding and, under "mean", of those that
-    have it."""
+    have it. groups: labels → the images, (N,) bool each, of which it needs some of each."""
     labels, probabilities, names = scope.labels, scope.probabilities, scope.store.findings
 
     def statistic(w):
-        each = np.column_stack([metric(labels[:, c], probabilities[:, c], w) for c in range(len(names))])
-        return np.column_stack([each, mean_of_known(each)])
+        each = [metric(labels[:, c], probabilities[:, c], w) for c in range(len(names))]
+        return np.column_stack(each)[:, :, None]
 
-    return dict(zip([*names, "mean"], scope.bootstrap.intervals(statistic), strict=True))
+    lone = np.array([[scope.bootstrap.lone(*groups(labels[:, c]))] for c in range(len(names))])
+    found = scope.bootstrap.with_mean(statistic, lone)
+    return {name: interval for name, (interval,) in zip([*names, "mean"], found, strict=True)}
+
+
+def both_kinds(labels: np.ndarray) -> list[np.ndarray]:
+    return [labels == 1, labels == 0]
 
 
 def call_intervals(scope: Scope, finding: int) -> dict[str, Interval]:
     """Sensitivity and specificity at the threshold."""
     labels, called = scope.labels[:, finding], scope.called[:, finding]
     hits, spared = np.where(labels == 1, called, np.nan), np.where(labels == 0, ~called, np.nan)
-    values = scope.bootstrap.intervals(lambda w: np.column_stack([weighted_mean(hits, w), weighted_mean(spared, w)]))
-    return dict(zip(("sensitivity", "specificity"), values, strict=True))
+    lone = np.array([[scope.bootstrap.lone(group) for group in both_kinds(labels)]])
+    (found, _) = scope.bootstrap.with_mean(
+        lambda w: np.column_stack([weighted_mean(hits, w), weighted_mean(spared, w)])[:, None], lone)
+    return dict(zip(("sensitivity", "specificity"), found, strict=True))
 
 
 def prediction_table(scope: Scope) -> pd.DataFrame:

@@ -12,7 +12,8 @@ BLOCK = 1 << 22  # weights looked at at once; bounds the memory
 
 @dataclass(frozen=True)
 class Interval:
-    """value: on the data as it is. low, high: percentiles of the bootstrap draws; NaN where too few were defined."""
+    """value: on the data as it is. low, high: percentiles of the bootstrap draws; NaN where too few were defined, and
+    where all rests on one patient."""
 
     value: float
     low: float
@@ -48,6 +49,39 @@ class Bootstrap:
         drawn = np.concatenate(parts)  # (draws, K)
         return [self._interval(v, column) for v, column in zip(value, drawn.T, strict=True)]
 
+    def with_mean(
+        self, statistic: Callable[[np.ndarray], np.ndarray], lone: np.ndarray,
+        more: Callable[[np.ndarray], np.ndarray] = lambda values: values[..., :0],
+    ) -> list[list[Interval]]:
+        """Intervals of M numbers of each of K findings, and last of their means over findings.
+
+        statistic: weights (D, N) → (D, K, M), NaN where undefined. A mean is that of the findings which have the number
+        on the data as it is; in a draw without the patients of one of them it is undefined, not that of the others.
+        more: (D, K + 1, M) → (D, K + 1, any), what else to compute of them draw by draw.
+        lone: (K, M) bool, what has no bounds because it rests on a single patient (see lone): other patients would have
+        given who knows what, and every draw with him gives the same. Nor has a mean over such a finding.
+        """
+        once = np.ones((1, len(self.patients)))
+        has = ~np.isnan(statistic(once)[0])  # (K, M)
+
+        def all_of(weights: np.ndarray) -> np.ndarray:
+            each = statistic(weights)
+            values = np.concatenate([each, mean_over(each, has)[:, None]], 1)
+            return np.concatenate([values, more(values)], 2)
+
+        shape = all_of(once).shape[1:]
+        found = self.intervals(lambda weights: all_of(weights).reshape(len(weights), -1))
+        bare = np.concatenate([lone, np.any(lone & has, axis=0, keepdims=True)])
+        others = np.any(bare, axis=1, keepdims=True).repeat(shape[1] - bare.shape[1], axis=1)
+        bare = np.concatenate([bare, others], 1)
+        found = [Interval(one.value, float("nan"), float("nan")) if alone else one
+                 for one, alone in zip(found, bare.ravel(), strict=True)]
+        return [found[k : k + shape[1]] for k in range(0, len(found), shape[1])]
+
+    def lone(self, *groups: np.ndarray) -> bool:
+        """Whether any of these groups of images, (N,) bool or places, is of fewer than two patients."""
+        return any(len(set(np.asarray(self.patients)[group])) < 2 for group in groups)
+
     def _interval(self, value: float, drawn: np.ndarray) -> Interval:
         known = drawn[~np.isnan(drawn)]
         if len(known) < len(drawn) / 2:
@@ -64,8 +98,7 @@ def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return np.where(total > 0, weights[:, known] @ values[known] / total, np.nan)
 
 
-def mean_of_known(values: np.ndarray) -> np.ndarray:
-    """(D, K) → (D,) mean of what is not NaN; NaN where nothing is."""
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(known.any(1), np.where(known, values, 0).sum(1) / known.sum(1), np.nan)
+def mean_over(values: np.ndarray, has: np.ndarray) -> np.ndarray:
+    """(D, K, M) → (D, M) mean over those of K that `has` (K, M) names; NaN where one of them is, or none is named."""
+    with np.errstate(invalid="ignore"):
+        return np.where(has, values, 0).sum(1) / has.sum(0)

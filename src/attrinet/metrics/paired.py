@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from attrinet.metrics.auc import weighted_auc
-from attrinet.metrics.intervals import Bootstrap, Interval, mean_of_known, weighted_mean
+from attrinet.metrics.intervals import Bootstrap, Interval, weighted_mean
 
 
 def auc_difference(
@@ -19,15 +19,17 @@ def auc_difference(
     """AUC of b minus AUC of a, of every finding and of their "mean"; each draw of patients is the same for both.
 
     labels: (N, C) 1, 0 or NaN. a, b: (N, C) scores of the same images. patients: (N,). Where the interval leaves out 0
-    the methods differ at the 5 % level.
+    the methods differ at the 5 % level. No bounds where all positives, or all negatives, are of one patient.
     """
 
     def statistic(w: np.ndarray) -> np.ndarray:
-        each = np.column_stack([weighted_auc(labels[:, c], b[:, c], w) - weighted_auc(labels[:, c], a[:, c], w)
-                                for c in range(len(findings))])
-        return np.column_stack([each, mean_of_known(each)])
+        each = [weighted_auc(labels[:, c], b[:, c], w) - weighted_auc(labels[:, c], a[:, c], w)
+                for c in range(len(findings))]
+        return np.column_stack(each)[:, :, None]
 
-    return dict(zip([*findings, "mean"], Bootstrap(patients, draws, seed).intervals(statistic), strict=True))
+    bootstrap = Bootstrap(patients, draws, seed)
+    lone = np.array([[bootstrap.lone(column == 1, column == 0)] for column in np.asarray(labels).T])
+    return _named(findings, bootstrap.with_mean(statistic, lone))
 
 
 def score_difference(
@@ -36,16 +38,23 @@ def score_difference(
     """Mean of b − a of every finding and of their "mean", for scores an (image, finding) has (inside, hit, iou, …).
 
     a, b: (N,) of the same rows; a row that either has no score for (NaN) is left out of both. finding: (N,) names.
-    patients: (N,).
+    patients: (N,). No bounds where all scores of a finding are of one patient.
     """
     names = list(dict.fromkeys(finding))
     difference = np.asarray(b, float) - np.asarray(a, float)
 
     def statistic(w: np.ndarray) -> np.ndarray:
-        each = np.column_stack([weighted_mean(difference[finding == name], w[:, finding == name]) for name in names])
-        return np.column_stack([each, mean_of_known(each)])
+        each = [weighted_mean(difference[finding == name], w[:, finding == name]) for name in names]
+        return np.column_stack(each)[:, :, None]
 
-    return dict(zip([*names, "mean"], Bootstrap(patients, draws, seed).intervals(statistic), strict=True))
+    bootstrap = Bootstrap(patients, draws, seed)
+    known = ~np.isnan(difference)
+    lone = np.array([[bootstrap.lone((finding == name) & known)] for name in names])
+    return _named(names, bootstrap.with_mean(statistic, lone))
+
+
+def _named(findings: Sequence[str], found: list[list[Interval]]) -> dict[str, Interval]:
+    return {name: interval for name, (interval,) in zip([*findings, "mean"], found, strict=True)}
 
 
 @dataclass(frozen=True)

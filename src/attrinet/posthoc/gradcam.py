@@ -18,8 +18,8 @@ class GradCam:
     """ReLU(Σ_k α_k A_k), α_k the mean gradient of the logit at feature map A_k (Captum), upsampled bilinearly.
 
     The feature maps are the output of `model.gradcam_layer`, the last convolutional stage with its ReLU, as the
-    method's authors advise. as_published: those of the last convolution within it, before batch norm, residual and
-    ReLU, upsampled to the nearest neighbour, as the Attri-Net paper's code does.
+    method's authors advise. as_published: those of the last convolution in it, or in the model where it has none,
+    before batch norm, residual and ReLU, upsampled to the nearest neighbour, as the Attri-Net paper's code does.
     """
 
     model: nn.Module
@@ -39,8 +39,12 @@ class GradCam:
             raise AttrinetError(f"{type(self.model).__name__} has no gradcam_layer: give it a property that "
                                 "returns the module whose activations Grad-CAM shall use")
         if self.as_published:
-            layer = [module for module in layer.modules() if isinstance(module, nn.Conv2d)][-1]
+            layer = (convolutions(layer) or convolutions(self.model))[-1]
         cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()
         if self.as_published:
             return F.interpolate(cam, images.shape[2:], mode="nearest")[:, 0]
         return F.interpolate(cam, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def convolutions(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]

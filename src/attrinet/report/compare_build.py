@@ -64,13 +64,14 @@ def build_comparison(
 
 
 def test_names(parts: Mapping[Test, Sequence[Method]]) -> dict[Test, str]:
-    """Test set → store's folder and split, and a number where two would be called the same."""
-    plain = {}
+    """Test set → store's folder and split, and checksums of images and truth where two would be called the same."""
+    names = {}
     for test, methods in parts.items():
-        name = f"{Path(methods[0].first.metrics['store']).name} {test.split}"
-        plain[test] = " ".join([name, *test.where])
-    again = Counter(plain.values())
-    return {test: name if again[name] == 1 else f"{name} {test.checksum[:8]}" for test, name in plain.items()}
+        plain = " ".join([Path(methods[0].first.metrics["store"]).name, test.split, *test.where])
+        images = f"{plain} {test.checksum[:8]}"
+        names[test] = (plain, images, f"{images} {(test.truth or 'unknown')[:8]}")
+    again = Counter(name for each in names.values() for name in each)
+    return {test: next((name for name in each if again[name] == 1), each[-1]) for test, each in names.items()}
 
 
 def open_stores(parts: Mapping[Test, Sequence[Method]], source: Source) -> dict[Test, Store | AttrinetError]:

@@ -33,6 +33,7 @@ class Test:
     checksum: str
     split: str
     where: tuple[str, ...]
+    truth: str | None  # None in evaluations of an earlier version
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,8 @@ class Judged:
 
     @property
     def test(self) -> Test:
-        return Test(self.metrics["store_checksum"], self.metrics["split"], tuple(self.metrics["where"]))
+        m = self.metrics
+        return Test(m["store_checksum"], m["split"], tuple(m["where"]), m.get("truth_checksum"))
 
     @property
     def findings(self) -> list[str]:

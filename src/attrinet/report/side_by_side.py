@@ -44,7 +44,7 @@ def build_side_by_side(out: Path, columns: Sequence[Column]) -> Path:
         raise AttrinetError(f"{twice}: two runs have this name; rename a folder")
     findings = list(dict.fromkeys(name for column in columns for name in column.facts.findings))
     metrics = [column.judged.metrics for column in columns]
-    same = len({(m["store_checksum"], m["split"], tuple(m["where"])) for m in metrics}) == 1
+    same = len({(m["store_checksum"], m.get("truth_checksum"), m["split"], tuple(m["where"])) for m in metrics}) == 1
     return write_page(
         out, "runs.html", title=" · ".join(titles), columns=columns, findings=findings, same=same,
         auc=interval_rows(metrics, [*findings, "mean"], lambda m, f: m["auc"][f]),
