@@ -1,9 +1,15 @@
 """A file is whole or not there."""
 
+import os
+
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from attrinet.errors import AttrinetError
 from attrinet.files import write_atomically
+from attrinet.folder import save_model
+from attrinet.nets.attrinet import AttriNet
 
 
 def test_what_was_there_stays_until_the_new_file_is_whole(tmp_path):
@@ -43,3 +49,18 @@ def test_what_a_kill_left_goes_with_the_next_write(tmp_path):
         write_atomically(path, lambda part: [part.write_text("half"), (_ for _ in ()).throw(KeyboardInterrupt)])
     write_atomically(path, lambda part: part.write_text("whole"))
     assert [p.read_text() for p in tmp_path.iterdir()] == ["whole"]
+
+
+def test_files_of_weights_are_as_readable_as_any_other(tmp_path):
+    before = os.umask(0o022)
+    try:
+        save_model(AttriNet(["a"], 32, width=2), tmp_path / "best", thresholds={"a": 0.5}, preprocessing={})
+        write_atomically(tmp_path / "weights.safetensors", lambda path: save_file({"a": torch.zeros(1)}, path))
+        for path in (tmp_path / "best" / "model.safetensors", tmp_path / "weights.safetensors"):
+            assert path.stat().st_mode & 0o777 == 0o644
+        os.umask(0o077)
+        write_atomically(tmp_path / "mine.safetensors", lambda path: save_file({"a": torch.zeros(1)}, path))
+        assert (tmp_path / "mine.safetensors").stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+    assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".tmp")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attrinet.errors import AttrinetError
+from attrinet.nets.weights import weights_hash
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Facts:
     """title: of the run. kind: of the model ("Attri-Net"). parameters: without the critic. Empty mappings where a run
     does not say: config (of training, as config.yaml), training ("step", "best_auc"), store (meta.json), metrics
     (metrics.json). views: projection → images. shared_patients: in more than one split; None: not counted. own_store:
-    the store is the one the model was trained on, as far as its path tells. phantoms: its images were drawn."""
+    the store is the one the model was trained on (of a run of an earlier version: by its path). phantoms: its images
+    were drawn."""
 
     title: str
     kind: str
@@ -41,19 +43,26 @@ def gather(
     model, title: str, *, run: str | Path | None = None, store=None, metrics: Mapping | None = None
 ) -> Facts:
     """Facts of a model; run: its run folder or model folder, store: the Store it is judged on, metrics: metrics.json
-    (left out: read from the run folder where they are there). Raises AttrinetError for a damaged file."""
+    (left out: read from the run folder where they are there). Raises AttrinetError for a damaged file, and for metrics
+    of other weights."""
     folder = Path(run) if run is not None else None
     training = read_json(folder, "best/training.json", "training.json")
     config = training.pop("config", {})
-    trained_on = config.get("data", {}).get("store")
+    trained_on, data = config.get("data", {}).get("store"), training.pop("data", None)
+    same = bool(trained_on) and store is not None and Path(trained_on).resolve() == store.path.resolve()
+    if metrics is None:
+        metrics = read_json(folder, "evaluation/metrics.json")
+    if metrics.get("weights", (own := weights_hash(model))) != own:
+        raise AttrinetError(f"{title}: its evaluation is of other weights than the model has now; run attrinet "
+                            "evaluate again")
     return Facts(
         title=title, kind=model.name, findings=tuple(model.findings), image_size=model.image_size,
         parameters=sum(p.numel() for name, p in model.named_parameters() if not name.startswith("critic.")),
         explains_itself=hasattr(model, "attribute"),
         config=config, training=training, store=store.meta if store else {},
-        metrics=read_json(folder, "evaluation/metrics.json") if metrics is None else metrics,
+        metrics=metrics,
         views=views(store) if store else {}, shared_patients=shared_patients(store) if store else None,
-        own_store=bool(store and trained_on and Path(trained_on).resolve() == store.path.resolve()),
+        own_store=same if data is None or store is None else data == store.identity,
         phantoms=bool(store) and drawn(store.meta),
     )
 

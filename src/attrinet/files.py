@@ -24,12 +24,21 @@ def write_atomically(path: Path, write: Callable[[Path], object], remedy: str = 
     hidden = path.with_name(f".tmp-{path.name}")
     try:
         write(hidden)
+        readable(hidden)
         with open(hidden, "rb") as file:
             os.fsync(file.fileno())
         os.replace(hidden, path)
     except (OSError, SafetensorError) as error:
         hidden.unlink(missing_ok=True)
         raise cannot_write(path, error, remedy) from error
+
+
+def readable(path: Path) -> None:
+    """Let others read a file as they may any new one here: safetensors makes its files for the user alone."""
+    beside = path.with_name(f".tmp-mode-{path.name}")
+    beside.touch()
+    os.chmod(path, beside.stat().st_mode)
+    beside.unlink()
 
 
 def write_json(path: Path, value: object) -> None:

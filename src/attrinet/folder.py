@@ -14,7 +14,7 @@ from attrinet.baselines import BASELINES
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.images import read_image
 from attrinet.errors import AttrinetError
-from attrinet.files import checksum
+from attrinet.files import checksum, readable
 from attrinet.nets.attrinet import AttriNet
 
 FORMAT = 1
@@ -33,6 +33,7 @@ def save_model(
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith("critic.")}
     save_file(weights, folder / "model.safetensors")
+    readable(folder / "model.safetensors")
     config = {
         "format": FORMAT,
         "model": model.kind if isinstance(model, Baseline) else "attrinet",

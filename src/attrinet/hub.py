@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.facts import gather
+from attrinet.files import cannot_write
 from attrinet.folder import load, save_model
 from attrinet.model_card import markdown
 from attrinet.nets.attrinet import AttriNet
@@ -39,8 +41,8 @@ def save_pretrained(
     try:
         save_model(model, folder, thresholds=thresholds, preprocessing=preprocessing)
         (folder / "README.md").write_text(card)
-    except OSError as error:
-        raise AttrinetError(f"{folder}: cannot be written ({error.strerror})") from error
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(folder, error) from error
     return folder
 
 

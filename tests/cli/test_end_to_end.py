@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from attrinet.cli import VERBS, cli
+from attrinet.cli.explain import unique_names
 from attrinet.data.images import to_uint8
 from attrinet.data.phantom import FINDINGS, phantom
 
@@ -133,6 +135,9 @@ def test_the_demo_tells_the_whole_story_and_goes_on_where_it_was(tmp_path):
     (("train", "nowhere.yaml"), "nowhere.yaml: no such configuration file"),
     (("train", "tiny.yaml", "schedule.stesp=3"), "did you mean 'schedule.steps'"),
     (("train", "tiny.yaml"), "already holds a run"),
+    (("train", "tiny.yaml", "run.accelerator=foo", "--out", "y"), "run.accelerator=foo, run.devices=1: not usable"),
+    (("prepare", "table", "--labels", "labels.csv", "--images", "png", "--out", "x", "--fractions", "1,nan,1"),
+     "split fractions"),
     (("evaluate", "nowhere"), "config.json: not found"),
     (("report", "runs/tiny", "--evaluation", "nowhere"), "run attrinet evaluate first"),
     (("report", "runs/tiny", "runs/tiny", "--evaluation", "x"), "each one's own evaluation is read"),
@@ -155,3 +160,15 @@ def test_help_lists_every_verb_with_examples():
         assert verb in text
         own = run.invoke(cli, [verb, "--help"]).output
         assert verb == "datasets" or "Example" in own, verb
+
+
+def test_a_negative_seed_is_refused_before_anything_is_written(work):
+    for arguments in (("prepare", "phantom", "--out", "negative"), ("demo", "--out", "negative"),
+                      ("train-autoencoder", "store", "--out", "negative")):
+        done = attrinet(*arguments, "--seed", "-1", cwd=work, code=2)
+        assert "'--seed': -1 is not in the range" in done.stderr and not (work / "negative").exists()
+
+
+def test_images_named_by_uids_keep_their_whole_name():
+    names = [Path("a/1.2.840.1.1"), Path("a/1.2.840.1.2"), Path("b/1.2.840.1.2"), Path("x.y.dcm"), Path("x.y.PNG")]
+    assert unique_names(names) == ["1.2.840.1.1", "1.2.840.1.2", "1.2.840.1.2-2", "x.y", "x.y-2"]

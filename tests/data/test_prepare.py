@@ -122,6 +122,8 @@ def many(folder, count):
             copy.write_bytes(original.read_bytes())
         rows.append({"image": copy.name, "patient": k, "Edema": k % 2})
     pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    boxes = pd.read_csv(folder / "boxes.csv")
+    boxes.assign(image=boxes["image"].str.replace("im0", "copy")).to_csv(folder / "boxes.csv", index=False)
     return source(folder)
 
 
@@ -323,3 +325,11 @@ def test_a_damaged_lesion_mask_names_the_file(tampered):
         for row in range(len(store)):
             for c in range(len(store.findings)):
                 store.mask(row, c)
+
+
+@pytest.mark.parametrize("out", [".", "..", "a/.."])
+def test_a_store_needs_a_name(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AttrinetError, match="--out .*: name a folder to make"):
+        prepare(phantom_source(5, 32, seed=0), out, 32, progress=False)
+    assert not list(tmp_path.iterdir())

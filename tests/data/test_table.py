@@ -115,3 +115,120 @@ def test_a_parquet_table_whose_text_is_no_text_is_named(tmp_path, images):
     path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xff\xfe\x80\x80"))
     with pytest.raises(AttrinetError, match="labels.parquet: not a readable table"):
         table_source(path, images, findings=["Edema"])
+
+
+# ---- which file a row means: never that of another patient
+
+
+def pictures(folder, *names):
+    for k, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), k, np.uint8)).save(folder / name, format="png")
+    return folder
+
+
+def labelled(tmp_path, names, **more):
+    count = range(len(names))
+    frame = {"image": names, "patient": [f"p{k}" for k in count], "Edema": [k % 2 for k in count]}
+    return write(tmp_path, frame | more)
+
+
+def found(source, folder):
+    return [source.manifest["source"][k][len(str(folder)) + 1 :] for k in range(len(source.manifest))]
+
+
+SAME = [f"p{k:03d}/frontal.png" for k in range(6)]
+
+
+@pytest.mark.parametrize("prefix", ["", "png/", "/data/png/"])
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, prefix):
+    folder = pictures(tmp_path / "png", *SAME)
+    source = table_source(labelled(tmp_path, [prefix + name for name in SAME]), folder)
+    assert found(source, folder) == SAME and source.manifest["id"].is_unique
+
+
+def test_a_missing_file_is_missing_though_others_have_its_name(tmp_path):
+    folder = pictures(tmp_path / "png", *SAME)
+    source = table_source(labelled(tmp_path, [*SAME, "p900/frontal.png", "p901/frontal.png"]), folder)
+    assert found(source, folder) == SAME and source.excluded["file missing"] == 2
+
+
+def test_a_name_that_several_files_have_means_none_of_them(tmp_path):
+    folder = pictures(tmp_path / "png", *SAME, "lone.png", "frontal.tif/other.png")
+    source = table_source(labelled(tmp_path, ["frontal.png", "lone", "frontal"]), folder)
+    assert found(source, folder) == ["lone.png"] and source.excluded["several files of that name"] == 2
+
+
+def test_files_beside_an_image_are_not_taken_for_it(tmp_path):
+    folder = pictures(tmp_path / "png", "s0.png", "s1.png", "deep/s2.dcm")
+    for name in ("s0.txt", "s1.json", "deep/s2.xml"):
+        (folder / name).write_text("notes")
+    source = table_source(labelled(tmp_path, ["s0", "s1", "s2"]), folder)
+    assert found(source, folder) == ["s0.png", "s1.png", "deep/s2.dcm"]
+
+
+def test_a_folder_named_otherwise_does_where_nothing_else_is_called_so(tmp_path):
+    folder = pictures(tmp_path / "png", "all/a.png", "all/b.png")
+    source = table_source(labelled(tmp_path, ["old/a.png", "old/b"]), folder)
+    assert found(source, folder) == ["all/a.png", "all/b.png"]
+
+
+def test_two_rows_that_lead_to_one_file_are_an_error(tmp_path):
+    folder = pictures(tmp_path / "png", "a.png", "b.png")
+    with pytest.raises(AttrinetError, match="labels.csv: 'a.png' and 'a' .* lead to one file, .*a.png; name each"):
+        table_source(labelled(tmp_path, ["b.png", "a.png", "a"]), folder)
+
+
+def test_leading_zeros_belong_to_a_name(tmp_path):
+    folder = pictures(tmp_path / "png", "00001.png", "00002.png", "1.png")
+    labels = labelled(tmp_path, ["00001", "00002", "1"], patient=["01", "1", "2"])
+    boxes = write(tmp_path, {"image": ["00001", "00002"], "finding": ["Edema"] * 2, "x": [0, 1], "y": [0, 1],
+                             "w": [2, 2], "h": [2, 2]}, "boxes.csv")
+    source = table_source(labels, folder, boxes=boxes)
+    assert found(source, folder) == ["00001.png", "00002.png", "1.png"]
+    assert source.manifest["patient"].tolist() == ["01", "1", "2"]
+    assert source.annotations["id"].tolist() == ["00001", "00002"]
+
+
+def test_the_last_part_of_a_uid_is_no_suffix(tmp_path):
+    names = ["1.2.840.113.1.1", "1.2.840.113.1.2"]
+    folder = pictures(tmp_path / "dicom", *names)
+    masks = pictures(tmp_path / "masks", "zero.png", *[f"{name}_Edema.png" for name in names])
+    source = table_source(labelled(tmp_path, names), folder, masks=masks)
+    assert source.manifest["id"].tolist() == names and source.annotations["id"].tolist() == names
+
+
+def box(tmp_path, **changes):
+    return write(tmp_path, {"image": ["a.png"], "finding": ["Edema"], "x": [1], "y": [1], "w": [2], "h": [3]} | changes,
+                 "boxes.csv")
+
+
+@pytest.mark.parametrize("changes,message", [
+    ({"finding": ["edema"]}, "no box is of an image and a finding .* 'a.png' and 'edema'"),
+    ({"image": ["z.png"]}, "no box is of an image and a finding .* 'z.png'"),
+    ({"x": [500]}, "line 2: the box lies outside its image of 20×30 pixels; .* source_width"),
+    ({"y": [-9]}, "line 2: the box lies outside"),
+])
+def test_boxes_that_say_nothing_are_not_passed_over(tmp_path, images, changes, message):
+    with pytest.raises(AttrinetError, match=message):
+        table_source(write(tmp_path, FRAME), images, findings=["Edema"], boxes=box(tmp_path, **changes))
+
+
+def test_a_box_of_a_name_that_several_images_have_is_an_error(tmp_path):
+    folder = pictures(tmp_path / "png", *SAME)
+    labels = labelled(tmp_path, SAME)
+    source = table_source(labels, folder, boxes=box(tmp_path, image=["p003/frontal.png"], w=[1]))
+    assert source.annotations["id"].tolist() == ["p003/frontal.png"]
+    with pytest.raises(AttrinetError, match="line 2: several images are called 'frontal.png'"):
+        table_source(labels, folder, boxes=box(tmp_path, image=["frontal.png"]))
+
+
+def test_a_policy_for_an_unknown_finding_is_an_error(tmp_path, images):
+    with pytest.raises(AttrinetError, match="uncertain: 'Edmea' is unknown; did you mean 'Edema'"):
+        table_source(write(tmp_path, FRAME), images, findings=["Edema"], uncertain={"Edmea": "ones"})
+
+
+def test_split_fractions_are_numbers(tmp_path, images):
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(AttrinetError, match="split fractions"):
+            table_source(write(tmp_path, FRAME), images, findings=["Edema"], fractions={"train": 0.5, "test": wrong})

@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from attrinet import AttrinetError, load, save_model
 from attrinet.cli import cli
 from attrinet.export import verify
-from attrinet.export.engine import use_engine
+from attrinet.export.engine import own_engine, use_engine
 from attrinet.export.openvino import precisions
+from attrinet.files import checksum
+from attrinet.nets.weights import weights_hash
 
 FINDINGS = ("Edema", "Cardiomegaly")
 BFLOAT16 = "bfloat16" in precisions()
@@ -118,11 +120,33 @@ def test_only_the_engine_of_the_same_weights_is_used(export, quiet_folder, phant
     with pytest.raises(AttrinetError, match="exported from a model of other weights"):
         use_engine(load(phantom_model), tmp_path / "engine")
     (tmp_path / "engine" / "model.xml").write_text("<net")
+    with pytest.raises(AttrinetError, match="model.xml: is not the file that model.json tells of"):
+        use_engine(load(quiet_folder), tmp_path / "engine")
+    facts = tmp_path / "engine" / "model.json"  # a file that only another version of OpenVINO reads
+    told = json.loads(facts.read_text())
+    told["formats"]["openvino"]["files"]["model.xml"] = checksum(tmp_path / "engine" / "model.xml")
+    facts.write_text(json.dumps(told))
     with pytest.raises(AttrinetError, match="OpenVINO cannot read it"):
         use_engine(load(quiet_folder), tmp_path / "engine")
     (tmp_path / "engine" / "model.bin").unlink()
     with pytest.raises(AttrinetError, match="holds no model.xml and model.bin"):
         use_engine(load(quiet_folder), tmp_path / "engine")
+
+
+def test_another_format_beside_it_leaves_an_engine_usable_only_if_it_is_of_the_same_weights(
+    export, quiet_folder, phantom_model, tmp_path
+):
+    export("float32", "model/export", quiet_folder)
+    folder = tmp_path / "model" / "export"
+    assert run("export", quiet_folder, "--out", folder).exit_code == 0  # ONNX
+    assert own_engine(load(quiet_folder), folder) == folder
+    assert run("export", phantom_model, "--out", folder).exit_code == 0  # ONNX of a model that came after
+    assert json.loads((folder / "model.json").read_text())["weights"] == weights_hash(load(phantom_model))
+    assert (folder / "model.xml").exists()  # of the old weights
+    for model in (load(quiet_folder), load(phantom_model)):
+        assert own_engine(model, folder) is None
+        with pytest.raises(AttrinetError, match="not of attrinet export --format openvino"):
+            use_engine(model, folder)
 
 
 def test_a_store_is_explained_by_an_engine_and_not_mixed_with_another(export, quiet_folder, store, tmp_path):

@@ -225,7 +225,8 @@ def attack_annotations(folder: Path, seeds: list[str], random: Random) -> bool:
         path = folder / "boxes.csv"
         path.write_bytes(mutated_text([BOXES], random).encode(errors="replace"))
         with refused_by_name(str(path)) as outcome:
-            table = notes.table(box_rows(path, MANIFEST.assign(source=str(folder / "png" / "a.png")), FINDINGS))
+            manifest = MANIFEST.assign(source=str(folder / "png" / "a.png"))
+            table = notes.table(box_rows(path, manifest, [f"{id}.png" for id in manifest["id"]], FINDINGS))
             for _, rows in table.groupby("id"):
                 notes.rasterise(rows, 16, random.random() < 0.5)
         return outcome.taken

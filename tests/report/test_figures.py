@@ -40,3 +40,12 @@ def test_more_examples_than_columns_make_more_lines_and_keep_them_all():
     fig = figures.evidence_figure(images, evidence, masks, [str(k) for k in range(7)])
     titles = [axes.get_title() for axes in fig.axes if axes.get_title()]
     assert titles == [str(k) for k in range(7)]
+
+
+def test_a_dollar_sign_in_a_name_is_no_formula():
+    torch.manual_seed(0)
+    model = AttriNet(["A$^$B", "$x"], 32, width=2)
+    x = torch.rand(1, 1, 32, 32) * 2 - 1
+    for fig in (figures.explanation_figure(x[0, 0].numpy(), model.explain(x), 0, [0, 1]),
+                figures.global_figure(model.global_explanation())):
+        assert figures.png(fig)[:4] == b"\x89PNG"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,8 +15,10 @@ from attrinet.cli.evaluate import run_evaluation
 from attrinet.cli.run_folder import Run
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
+from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.facts import gather, shared_patients
+from attrinet.hub import save_pretrained
 from attrinet.nets.attrinet import AttriNet
 from attrinet.report.build import build_report, read_evaluation
 from attrinet.report.claim import ITEMS, claim
@@ -156,3 +159,28 @@ def test_probabilities_on_the_page_are_those_of_the_evaluation(runs, store):
     row = int(np.flatnonzero(store.ids == predictions["id"].iloc[0])[0])
     assert float(model.explain(store.batch([row])).probabilities[0, 0]) == pytest.approx(
         predictions["probability"].iloc[0], abs=1e-6)
+
+
+def test_an_evaluation_of_other_weights_is_not_reported(runs, store, tmp_path):
+    model, folder = runs["ours"]
+    shutil.copytree(folder, tmp_path / "run")
+    torch.manual_seed(1)
+    trained_on = AttriNet(["Edema"], 32, width=4, critic=False).eval()
+    with pytest.raises(AttrinetError, match="ours: its evaluation is of other weights"):
+        build_report(tmp_path / "report.html", title="ours", model=trained_on, store=store, run=tmp_path / "run",
+                     evaluation=tmp_path / "run/evaluation")
+    with pytest.raises(AttrinetError, match="card: its evaluation is of other weights"):
+        save_pretrained(trained_on, tmp_path / "card", run=tmp_path / "run",
+                        preprocessing={"intensity": "paper", "keep_aspect": False})
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_store_is_known_by_what_it_holds_not_by_its_path(runs, store, tmp_path):
+    model, folder = runs["ours"]
+    shutil.copytree(folder, tmp_path / "run")
+    saved = json.loads((folder / "best/training.json").read_text())
+    moved = Store.open(shutil.copytree(store.path, tmp_path / "moved"))
+    for data, own in ((store.identity, True), ({"images": "0", "truth": "0"}, False)):
+        (tmp_path / "run/best/training.json").write_text(json.dumps(saved | {"data": data}))
+        assert gather(model, "ours", run=tmp_path / "run", store=moved).own_store is own
+        assert gather(model, "ours", run=tmp_path / "run", store=store).own_store is own

@@ -99,6 +99,24 @@ def test_what_cannot_guide_is_refused_by_name(phantoms, option, message):
         guide(phantoms, "guidance.mode=given", option)
 
 
+@pytest.mark.parametrize("mode", ["full", "box-only"])
+def test_modes_that_guide_annotated_images_alone_need_some(phantoms, mode):
+    bare = phantoms.select(phantoms.findings)
+    bare.annotations = phantoms.annotations.iloc[:0]
+    with pytest.raises(AttrinetError, match=f"guidance.mode={mode} needs annotated images"):
+        guide(bare, f"guidance.mode={mode}")
+    assert not guide(bare, "guidance.mode=mixed")[1].any()
+
+
+def test_an_annotation_without_a_pixel_is_none(phantoms, monkeypatch):
+    blank = phantoms.select(phantoms.findings)
+    real = phantoms.mask
+    monkeypatch.setattr(blank, "mask", lambda row, finding: real(row, finding) & (finding != 2))
+    guidance, annotated = guide(blank, "guidance.mode=mixed")
+    assert annotated.sum(0)[2] == 0 and (np.delete(annotated.sum(0), 2) > 0).all()
+    assert guidance.class_masks[2].any()  # the centred square, as of a finding without annotations
+
+
 def test_a_mask_file_that_allows_nothing_is_refused(phantoms, tmp_path):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "black.png")
     with pytest.raises(AttrinetError, match="black.png"):

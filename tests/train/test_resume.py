@@ -1,11 +1,14 @@
 """A run that was killed and resumed ends with the same weights and the same log, bit for bit."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
@@ -13,6 +16,7 @@ from attrinet.errors import AttrinetError
 from attrinet.train import checkpoint
 from attrinet.train.config import dump_config
 from attrinet.train.loop import train
+from attrinet.train.state import TrainState
 
 
 def start(config, out, *arguments):
@@ -172,3 +176,28 @@ def test_two_processes_cannot_train_in_one_folder(config, tmp_path):
         train(config("schedule.steps=4000"), tmp_path / "run", resume=True, progress=False)
     first.kill()
     first.wait()
+
+
+def test_a_store_may_move_and_may_not_change(config, phantoms, tmp_path):
+    def on(path, steps):
+        return config(f"data.store={path}", f"schedule.steps={steps}")
+
+    train(on(phantoms.path, 2), tmp_path / "run", progress=False)
+    moved = shutil.copytree(phantoms.path, tmp_path / "moved")
+    train(on(moved, 3), tmp_path / "run", resume=True, progress=False)
+    before = {p: p.read_bytes() for p in (tmp_path / "run" / "checkpoints").iterdir()}
+    manifest = pd.read_parquet(moved / "manifest.parquet")
+    manifest.loc[0, "patient"] = "somebody else"
+    manifest.to_parquet(moved / "manifest.parquet")
+    with pytest.raises(AttrinetError, match="moved: is not the store that .*run was trained on so far"):
+        train(on(moved, 4), tmp_path / "run", resume=True, progress=False)
+    assert {p: p.read_bytes() for p in (tmp_path / "run" / "checkpoints").iterdir()} == before
+
+
+def test_a_checkpoint_of_an_earlier_version_knows_no_store_and_goes_on(config, tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        whole = TrainState.progress
+        earlier.setattr(TrainState, "progress", lambda self: {k: v for k, v in whole(self).items() if k != "data"})
+        train(config("schedule.steps=2"), tmp_path / "run", progress=False)
+    train(config("schedule.steps=3"), tmp_path / "run", resume=True, progress=False)
+    assert json.loads((tmp_path / "run/best/training.json").read_text())["step"] >= 1

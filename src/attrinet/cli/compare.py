@@ -12,6 +12,7 @@ from attrinet.cli.evaluate import chosen, load_any_autoencoder
 from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import NAMES, build
 from attrinet.report.compare_build import build_comparison
 from attrinet.report.compare_runs import AS_PUBLISHED, OWN, Judged, read_run
@@ -69,6 +70,9 @@ class Source:
     def load(self, one: Judged) -> tuple:
         """The run's model and the explainer that was judged. Raises AttrinetError for one that cannot be built."""
         opened = self.run(one.run)
+        if one.metrics.get("weights", (own := weights_hash(opened.model))) != own:
+            raise AttrinetError(f"{one.folder}: is of other weights than {one.run} has now; run attrinet evaluate "
+                                "again")
         if one.explainer == OWN:
             return opened.model, opened.explainer
         name, through = one.explainer.removesuffix(AS_PUBLISHED), None

@@ -11,7 +11,8 @@ import click
 @click.command("demo")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Of phantoms, training and evaluation.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of phantoms, training and evaluation.")
 @click.option("--phantoms", default=3000, show_default=True, help="How many to draw.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def command(overrides: tuple[str, ...], out: Path, seed: int, phantoms: int, quiet: bool) -> None:

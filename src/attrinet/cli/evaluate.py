@@ -22,9 +22,9 @@ from attrinet.errors import AttrinetError, Stopped
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.evaluation.bench import PERTURBED
 from attrinet.evaluation.kept import KeptMaps
-from attrinet.export.weights import weights_hash
 from attrinet.files import checksum, write_json
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import NAMES, build
 from attrinet.protocols import Explainer
 from attrinet.provenance import provenance
@@ -54,7 +54,8 @@ WORTH_TUNING = 200  # images from which measuring how to group the findings pays
               help="2×2 grids a finding for class sensitivity.")
 @click.option("--perturbed", default=PERTURBED, type=click.IntRange(min=0), show_default=True,
               help="Images a finding for deletion and insertion.")
-@click.option("--seed", default=0, show_default=True, help="Of bootstrap, grids, samples and explainers.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of bootstrap, grids, samples and explainers.")
 @click.option("--set-thresholds", is_flag=True, help="Choose thresholds on 'valid' first and keep them in the model.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -163,7 +164,7 @@ def run_evaluation(
         result.metrics["explainer"] |= {"key": named, "as_published": as_published}
     result.metrics.update({
         "split": split, "where": list(where), "store": str(store.path), "store_checksum": store.meta["checksum"],
-        "truth_checksum": store.truth(rows),
+        "truth_checksum": store.truth(rows), "weights": weights_hash(run.model),
         "provenance": provenance(run.model.device) | {
             **({"findings in one pass": run.model.findings_per_pass} if attrinet else {}),
             "training seed": run.config.run.seed if run.config else None,

@@ -9,6 +9,7 @@ import click
 import numpy as np
 
 from attrinet.cli.run_folder import device_option, home, open_run
+from attrinet.data.images import bare_name
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import Explanation
 from attrinet.nets.explanation import AdditiveExplanation
@@ -98,10 +99,11 @@ def unique_names(images: tuple[Path, ...]) -> list[str]:
     """File names to write: the image's own, numbered where two are the same."""
     names: list[str] = []
     for path in images:
-        name, number = path.stem, 1
+        own = bare_name(path)
+        name, number = own, 1
         while name in names:
             number += 1
-            name = f"{path.stem}-{number}"
+            name = f"{own}-{number}"
         names.append(name)
     return names
 

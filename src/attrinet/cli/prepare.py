@@ -103,7 +103,7 @@ def policies(text: str) -> str | dict[str, str]:
 @click.option("--masks", type=click.Path(path_type=Path), help="Folder of <image>_<finding>.png.")
 @click.option("--uncertain", default="zeros", show_default=True, help="-1 becomes zeros, ones, ignore; or finding=….")
 @click.option("--fractions", default="0.7,0.1,0.2", show_default=True, help="Train, valid, test shares of patients.")
-@click.option("--seed", default=0, show_default=True, help="Of the split.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split.")
 @store_options
 def table(labels, images, findings, image_column, patient_column, split_column, view_column, views, boxes, masks,
           uncertain, fractions, seed, out, verify, quiet, **options) -> None:
@@ -134,7 +134,7 @@ def table(labels, images, findings, image_column, patient_column, split_column, 
 @click.option("--valid-fraction", default=0.2, show_default=True, help="Share of the train_val patients.")
 @click.option("--box-train", default=0.0, show_default=True,
               help="Share of the patients with boxes moved from test to train, for guidance (paper: 0.4).")
-@click.option("--seed", default=0, show_default=True, help="Of both shares.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of both shares.")
 @store_options
 def chestxray14(root, findings, views, valid_fraction, box_train, seed, out, verify, quiet, **options) -> None:
     """ChestX-ray14 (ChestX-ray8) of the NIH, with its official split and its boxes.
@@ -166,7 +166,7 @@ def chestxray14(root, findings, views, valid_fraction, box_train, seed, out, ver
 @click.option("--valid", default="official", show_default=True,
               help="official, or train: some training patients validate, and the official validation images train.")
 @click.option("--valid-fraction", default=0.02, show_default=True, help="Share of patients for --valid train.")
-@click.option("--seed", default=0, show_default=True, help="Of --valid train.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of --valid train.")
 @store_options
 def chexpert(root, chexlocalize, findings, views, uncertain, blank, valid, valid_fraction, seed, out, verify, quiet,
              **options) -> None:
@@ -193,7 +193,7 @@ def chexpert(root, chexlocalize, findings, views, uncertain, blank, valid, valid
 @click.option("--n", default=2000, show_default=True, help="Phantoms to draw, one a patient.")
 @click.option("--bedside", default=0.0, show_default=True,
               help="Share of patients with a finding who are imaged in bed (view AP), as a tenth of the healthy are.")
-@click.option("--seed", default=0, show_default=True, help="Of anatomy, findings and split.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of anatomy, findings and split.")
 @store_options
 def phantom(n, bedside, seed, out, verify, quiet, **options) -> None:
     """Procedural radiographs whose lesions are known to the pixel. For teaching and testing, never to publish.
@@ -215,7 +215,7 @@ def phantom(n, bedside, seed, out, verify, quiet, **options) -> None:
 @click.option("--valid-fraction", default=0.2, show_default=True, help="Share of the training images that validates.")
 @click.option("--test-fraction", default=0.2, show_default=True,
               help="Share set aside for testing where there is no official test split (Kaggle's edition).")
-@click.option("--seed", default=0, show_default=True, help="Of the split.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split.")
 @store_options
 def vindr(root, findings, policy, valid_fraction, test_fraction, seed, out, verify, quiet, **options) -> None:
     """VinDr-CXR with the radiologists' boxes, from PhysioNet or Kaggle, as it was unpacked in ROOT.
@@ -240,7 +240,8 @@ def vindr(root, findings, policy, valid_fraction, test_fraction, seed, out, veri
 @click.option("--place", default="fixed", show_default=True, help="fixed, or anywhere: another place in every image.")
 @click.option("--positives", default=0.5, show_default=True, help="Share of images with the finding to tag.")
 @click.option("--negatives", default=0.0, show_default=True, help="Share of images without it to tag.")
-@click.option("--seed", default=0, show_default=True, help="Of which images are tagged, and where.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Of which images are tagged, and where.")
 @click.option("--workers", default=os.cpu_count() or 1, show_default="all cores", help="Processes.")
 @click.option("--verify", is_flag=True, help="Read the store back and compare checksums.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")

@@ -48,7 +48,11 @@ class Run:
         """The store named by --store, or the one the run was trained on. Raises AttrinetError if there is none."""
         if given is None and self.config is None:
             raise AttrinetError(f"{self.path}: a model folder names no store; add --store")
-        store = Store.open(given or self.config.data.store).select(self.model.findings)
+        try:
+            store = Store.open(given or self.config.data.store)
+        except AttrinetError as error:
+            raise error if given else AttrinetError(f"{error}; or name where it is now by --store") from error
+        store = store.select(self.model.findings)
         if store.size != self.model.image_size:
             raise AttrinetError(f"{store.path}: holds {store.size}-pixel images, the model was trained on "
                                 f"{self.model.image_size}; prepare it with --size {self.model.image_size}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from safetensors import SafetensorError
 
 from attrinet.allocator import keep_freed_memory
 from attrinet.cli.run_folder import device_option, usable_device
@@ -18,7 +19,7 @@ from attrinet.posthoc.autoencoder import save_autoencoder, train_autoencoder
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--steps", default=10_000, show_default=True, help="Of 16 images each.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(store, out, steps, seed, device, quiet) -> None:
@@ -49,6 +50,6 @@ def command(store, out, steps, seed, device, quiet) -> None:
         save_autoencoder(model, out)
         for left in (checkpoint, *out.glob(".tmp*")):  # also what a kill left half-written
             left.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise cannot_write(out, error) from error
     click.echo(f"written: {out}")

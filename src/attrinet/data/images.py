@@ -26,6 +26,14 @@ WHITE_IS_ZERO = (262, 0)  # the TIFF tag PhotometricInterpretation and its value
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's "L"
 PERCENTILES = {"paper": (5.0, 95.0), "nih-code": (0.95, 99.05)}  # §4.1.1; the authors' NIH code says 0.95
 INTENSITIES = (*PERCENTILES, "minmax", "none")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".dcm", ".dicom",
+            ".ima")
+
+
+def bare_name(path: str | os.PathLike) -> str:
+    """File name without the suffix of an image. Of a UID (1.2.840.…) the last part is no suffix."""
+    path = Path(path)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -48,7 +49,7 @@ def split_by_patient(
     """
     unique = sorted(set(map(str, patients)))
     total = sum(fractions.values())
-    if not unique or total <= 0 or min(fractions.values()) < 0:
+    if not unique or not 0 < total < math.inf or min(fractions.values()) < 0:
         raise AttrinetError(f"split fractions {dict(fractions)}: must not be negative, and add up to more than 0")
     ranked = sorted(unique, key=lambda p: hashlib.blake2b(f"{seed}/{p}".encode(), digest_size=8).digest())
     edges = np.round(np.cumsum(list(fractions.values())) / total * len(ranked)).astype(int)

@@ -55,6 +55,9 @@ def prepare(
     out, intensity = Path(out), intensity or source.intensity
     if intensity not in INTENSITIES:
         raise AttrinetError(f"intensity={intensity!r}: choose one of {', '.join(INTENSITIES)}")
+    if out.name in ("", ".."):
+        raise AttrinetError(f"--out {out}: name a folder to make; it is made beside its place and put there when it is "
+                            "whole")
     if size < 1 or workers < 1:
         raise AttrinetError(f"size={size}, workers={workers}: must be 1 or more")
     recipe = {

@@ -159,17 +159,22 @@ class Store:
         return part
 
     def truth(self, rows: np.ndarray) -> str:
-        """Checksum of what these images are judged by: ids, patients, labels of all findings, annotations.
+        """Checksum of what these images are judged by: ids, patients, splits, labels of all findings, annotations.
 
         The same for two stores made of the same files at different places; another for other labels or annotations.
         """
-        known = self.manifest.iloc[rows][["id", "patient", *self.meta["findings"]]]
+        known = self.manifest.iloc[rows][["id", "patient", "split", *self.meta["findings"]]]
         drawn = self.annotations.loc[self.annotations["id"].isin(known["id"]), list(ANNOTATION_COLUMNS)]
         digest = hashlib.blake2b(digest_size=16)
         for table in (known, drawn):
             digest.update("\n".join(table.columns).encode())
             digest.update(pd.util.hash_pandas_object(table.astype("string"), index=False).to_numpy().tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Checksums of images and truth: the same for a store that was moved, or made again of the same files."""
+        return {"images": self.meta["checksum"], "truth": self.truth(np.arange(len(self)))}
 
     def verify(self) -> None:
         """Read every byte of images and tables and compare with the checksums in meta.json.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from attrinet.data import annotations as notes
-from attrinet.data.images import SIDE_LIMIT, image_size, read_grey
-from attrinet.data.manifest import check, need_columns, policy_for, split_by_patient, uncertain_to_label
+from attrinet.data.images import SIDE_LIMIT, SUFFIXES, bare_name, image_size, read_grey
+from attrinet.data.manifest import check, known, need_columns, policy_for, split_by_patient, uncertain_to_label
 from attrinet.data.source import SPLITS, Source
 from attrinet.errors import AttrinetError
 
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+SEVERAL = ""  # in place of a path: it cannot be told which file is meant
 
 
 def table_source(
@@ -30,17 +31,19 @@ def table_source(
     """A CSV or Parquet table with one row an image and one column a finding.
 
     labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown).
-    images: folder searched, with its subfolders, for the names in image_column, with or without their suffix.
+    images: folder searched, with its subfolders, for the names in image_column, with or without their suffix. A name
+    with folders must lie in folders of these names, or be the only one so called in table and folder.
     findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
     None: every image counts as a patient of its own. split_column: train, valid, test; without it a split by patient
     at `fractions` is made from `seed`. views: keep only these values of view_column.
     boxes: table with image, finding, x, y, w, h in pixels of the picture, or of the original whose size the columns
     source_width and source_height give. masks: folder of PNG masks <image name>_<finding>.png, white inside.
 
-    Left out and counted: duplicate rows, other views, files missing, images without any label. Raises AttrinetError
-    naming the file, column or row that is wrong.
+    Left out and counted: duplicate rows, other views, files missing or several of a name, images without any label.
+    Raises AttrinetError naming the file, column or row that is wrong, also where two rows lead to one file.
     """
-    frame, images = read_table(labels), Path(images)
+    text = [c for c in (image_column, patient_column, split_column, view_column) if c]  # 007 is not 7
+    frame, images = read_table(labels, dtype=dict.fromkeys(text, "string")), Path(images)
     named = [c for c in (patient_column, split_column, view_column) if c]
     need_columns(frame, [image_column, *named], str(labels))
     findings = tuple(findings) or label_columns(frame, {image_column, patient_column, split_column, view_column})
@@ -49,6 +52,8 @@ def table_source(
         raise AttrinetError("views are chosen but no view column is named; add --view-column")
     if not findings:
         raise AttrinetError(f"{labels}: no column holds only 1, 0, -1 and blank; name the findings with --findings")
+    if not isinstance(uncertain, str):
+        known("uncertain", uncertain, findings)
     excluded: Counter[str] = Counter()
 
     def drop(rows: pd.Series, reason: str) -> None:
@@ -66,30 +71,38 @@ def table_source(
     except AttrinetError as error:
         raise AttrinetError(f"{labels}: {error}") from error
     drop(values.isna().all(axis=1), "no label")
-    files = index_files(images)
-    paths = frame[image_column].map(lambda name: files.get(name) or files.get(Path(name).name))
-    drop(paths.isna(), "file missing")
+    files, often = Files(images), Counter(Path(name).name for name in frame[image_column])
+    paths = pd.Series([files.find(name, alone=often[Path(name).name] == 1) for name in frame[image_column]],
+                      frame.index, dtype=object)
+    drop(paths == SEVERAL, "several files of that name")
+    drop(paths[frame.index].isna(), "file missing")
     if frame.empty:
         raise AttrinetError(f"{labels}: no image is left ({dict(excluded)}); are the images in {images}?")
 
+    twice = paths[frame.index].duplicated(keep=False)
+    if twice.any():
+        first, second = frame[image_column][twice & (paths[frame.index] == paths[frame.index][twice].iloc[0])].iloc[:2]
+        raise AttrinetError(f"{labels}: {first!r} and {second!r} in column {image_column!r} lead to one file, "
+                            f"{paths[frame.index][twice].iloc[0]}; name each image by its path below {images}")
     patients = frame[patient_column].astype("string") if patient_column else frame[image_column]
     if not patient_column:
         warnings.warn("no patient column: images of one patient may come to stand in different splits", stacklevel=2)
     manifest = pd.DataFrame({
-        "id": frame[image_column].map(lambda name: Path(name).stem if Path(name).suffix else name),
+        "id": frame[image_column].map(bare_name),
         "source": paths[frame.index],
         "patient": patients,
         "split": frame[split_column].astype("string") if split_column else split_by_patient(patients, fractions, seed),
         "view": frame[view_column].astype("string") if view_column else None,
         **{f: values.loc[frame.index, f] for f in findings},
     }).reset_index(drop=True)
-    if manifest["id"].duplicated().any():  # same name with different suffixes: keep the whole name
+    if manifest["id"].duplicated().any():  # same name with other suffixes or in other folders: keep the whole name
         manifest["id"] = frame[image_column].to_numpy()
     unknown = set(manifest["split"]) - set(SPLITS)
     if unknown:
         raise AttrinetError(f"{labels}: column {split_column!r} holds {sorted(map(str, unknown))[0]!r}; use train, "
                             "valid, test")
-    rows = [*box_rows(boxes, manifest, findings), *mask_rows(masks, manifest, findings)]
+    names = frame[image_column].tolist()
+    rows = [*box_rows(boxes, manifest, names, findings), *mask_rows(masks, manifest, findings)]
     options = {
         "labels": str(labels), "images": str(images), "boxes": str(boxes) if boxes else None,
         "masks": str(masks) if masks else None,
@@ -130,36 +143,83 @@ def label_columns(frame: pd.DataFrame, others: set[str | None]) -> tuple[str, ..
     return tuple(found)
 
 
-def index_files(folder: Path) -> dict[str, str]:
-    """File name, name without suffix, and path below `folder` → path, for every file below it."""
-    if not folder.is_dir():
-        raise AttrinetError(f"{folder}: no such folder of images")
-    files: dict[str, str] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            files[os.path.relpath(path, folder)] = path
-            files.setdefault(name, path)
-            files.setdefault(os.path.splitext(name)[0], path)
-    return files
+class Files:
+    """The files of a folder and its subfolders, to be found by name. Raises AttrinetError where there is no folder."""
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise AttrinetError(f"{folder}: no such folder of images")
+        self.folder, self.paths = folder, []
+        for parent, _, names in os.walk(folder):
+            below = Path(os.path.relpath(parent, folder))
+            self.paths += [below / name for name in names]
+        self._whole = self._index(len)
+        self._ends: dict[int, dict[str, list[Path]]] = {}
+
+    def find(self, asked: str, alone: bool = False) -> str | None:
+        """The one file that `asked` can mean; None where there is none, SEVERAL where one cannot tell.
+
+        Its folders must end as those of the file, as far as both have some; not where `alone`, which says that nothing
+        else in the table is called so. Of several files of a name without suffix, those that are images count.
+        """
+        parts = [part for part in Path(asked).parts if part != os.sep]
+        if not parts:
+            return None
+        found = self._ending(len(parts)).get("/".join(parts), [])
+        for k in range(1, len(parts)):  # files that lie in fewer folders
+            found = found or self._whole.get("/".join(parts[k:]), [])
+        if alone:
+            found = found or self._ending(1).get(parts[-1], [])
+        for better in ([path for path in found if path == Path(asked)],
+                       [path for path in found if path.name == parts[-1]],
+                       [path for path in found if path.suffix.lower() in SUFFIXES]):
+            if better:
+                found = better
+                break
+        return None if not found else SEVERAL if len(found) > 1 else str(self.folder / found[0])
+
+    def _ending(self, count: int) -> dict[str, list[Path]]:
+        """Last `count` parts of a path, with and without suffix → paths."""
+        if count not in self._ends:
+            self._ends[count] = self._index(lambda parts: count)
+        return self._ends[count]
+
+    def _index(self, count: Callable[[tuple[str, ...]], int]) -> dict[str, list[Path]]:
+        index: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            parts = path.parts
+            if count(parts) <= len(parts):
+                for name in {path.name, path.stem}:
+                    index["/".join([*parts[len(parts) - count(parts) : -1], name])].append(path)
+        return index
 
 
-def _ids(manifest: pd.DataFrame) -> dict[str, int]:
-    rows = {row: k for k, row in enumerate(manifest["id"])}
-    return rows | {Path(source).name: k for k, source in enumerate(manifest["source"])}
+def _rows(manifest: pd.DataFrame, names: Sequence[str]) -> dict[str, int]:
+    """What an annotation may call an image → its row; -1 where several are called so."""
+    calls: dict[str, set[int]] = defaultdict(set)
+    for row, called in enumerate(zip(manifest["id"], names, manifest["source"], strict=True)):
+        for name in (called[0], called[1], Path(called[1]).name, Path(called[2]).name, bare_name(called[2])):
+            calls[name].add(row)
+    return {name: rows.pop() if len(rows) == 1 else -1 for name, rows in calls.items()}
 
 
-def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence[str]) -> list[dict]:
-    """Boxes of the images and findings that are used; others are ignored."""
+def box_rows(
+    path: str | Path | None, manifest: pd.DataFrame, names: Sequence[str], findings: Sequence[str]
+) -> list[dict]:
+    """Boxes of the images and findings that are used; others are ignored, but not all. names: of the label table."""
     if path is None:
         return []
-    table = read_table(path)
+    table = read_table(path, dtype={"image": "string", "finding": "string"})
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
-    known, rows = _ids(manifest), []
+    of, rows, used = _rows(manifest, names), [], 0
     for number, box in enumerate(table.to_dict("records"), start=2):
-        row = known.get(str(box["image"]), known.get(Path(str(box["image"])).stem))
-        if row is None or box["finding"] not in findings:
+        row = of.get(str(box["image"]), of.get(bare_name(str(box["image"]))))
+        if row is None or str(box["finding"]) not in findings:
             continue
+        if row < 0:
+            raise AttrinetError(f"{path}: line {number}: several images are called {box['image']!r}; write it as in "
+                                "the table of labels")
+        used += 1
         corners = pd.to_numeric(pd.Series([box[k] for k in "xywh"]), errors="coerce").to_numpy(float, na_value=np.nan)
         x, y, w, h = corners
         if not np.isfinite(corners).all() or w <= 0 or h <= 0:
@@ -171,7 +231,14 @@ def box_rows(path: str | Path | None, manifest: pd.DataFrame, findings: Sequence
                 width, height = image_size(manifest["source"][row])
             except AttrinetError:
                 continue  # an unreadable image; prepare leaves it out, counts and names it
+        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            raise AttrinetError(f"{path}: line {number}: the box lies outside its image of {width}×{height} pixels; "
+                                "for boxes of an original of another size give source_width and source_height")
         rows.append(notes.box_row(manifest["id"][row], box["finding"], x, y, w, h, width, height))
+    if len(table) and not used:
+        raise AttrinetError(f"{path}: no box is of an image and a finding that are used; its first is of "
+                            f"{table['image'].iloc[0]!r} and {table['finding'].iloc[0]!r}, the store has "
+                            f"{manifest['id'].iloc[0]!r}, … and {', '.join(findings)}")
     return rows
 
 
@@ -187,12 +254,14 @@ def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, findings: Seque
     """Masks <image id>_<finding>.png (spaces of a finding may be underscores)."""
     if folder is None:
         return []
-    files, rows = index_files(Path(folder)), []
+    files, rows = Files(Path(folder)), []
     for id in manifest["id"]:
         for finding in findings:
-            path = files.get(f"{id}_{finding}.png") or files.get(f"{id}_{finding.replace(' ', '_')}.png")
+            path = files.find(f"{id}_{finding}.png") or files.find(f"{id}_{finding.replace(' ', '_')}.png")
             if path is None:
                 continue
+            if path == SEVERAL:
+                raise AttrinetError(f"{folder}: several files are called {id}_{finding}.png")
             mask = read_grey(path) > 0
             if mask.any():
                 rows.append(notes.mask_row(id, finding, mask))

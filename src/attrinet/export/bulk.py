@@ -24,9 +24,9 @@ from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.export.engine import engine_hash, use_engine
 from attrinet.export.shard import DTYPES, NAMES, write_shard
-from attrinet.export.weights import weights_hash
 from attrinet.files import write_json
 from attrinet.folder import load
+from attrinet.nets.weights import weights_hash
 
 FORMAT = 2
 PER_SHARD, BATCH = 256, 16

@@ -24,8 +24,8 @@ from attrinet.export.codes import CALLED, PRIVATE_SCHEME, THRESHOLD, finding_cod
 from attrinet.export.geometry import holding, on_source
 from attrinet.export.overlay import background, overlay
 from attrinet.export.source import IDENTITIES, Pseudonyms, discreet, read_header
-from attrinet.export.weights import weights_hash
 from attrinet.nets.explanation import AdditiveExplanation
+from attrinet.nets.weights import weights_hash
 from attrinet.report.figures import limit
 
 SHARE = 0.5  # of the evidence for a finding, held by the pixels of its segment

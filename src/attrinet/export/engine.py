@@ -8,9 +8,9 @@ from pathlib import Path
 
 from attrinet.errors import AttrinetError
 from attrinet.export.verify import PRECISIONS
-from attrinet.export.weights import weights_hash
 from attrinet.files import checksum
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import weights_hash
 
 FILES = ("model.xml", "model.bin")
 
@@ -53,17 +53,24 @@ def own_engine(model: AttriNet, folder: Path) -> Path | None:
 
 def engine_hash(folder: Path) -> str:
     """Precision and checksums of the files."""
-    return " ".join([facts_of(folder)["precision"], *(checksum(folder / name) for name in FILES)])
+    facts = facts_of(folder)
+    return " ".join([facts["precision"], *(facts["files"][name] for name in FILES)])
 
 
 def facts_of(folder: Path) -> dict:
-    """model.json of an OpenVINO export. Raises AttrinetError where there is none."""
+    """precision, files and weights of an OpenVINO export, of its model.json. Raises AttrinetError where there is none
+    and where a file is not the one it tells of."""
     path = folder / "model.json"
     try:
         facts = json.loads(path.read_text())
-        whole = facts["precision"] in PRECISIONS and isinstance(facts["weights"], str)
+        own = facts["formats"]["openvino"] | {"weights": facts["weights"]}
+        whole = own["precision"] in PRECISIONS and isinstance(own["weights"], str) and set(own["files"]) == set(FILES)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AttrinetError(f"{path}: not of attrinet export --format openvino ({error!r})") from error
     if not whole or not all((folder / name).exists() for name in FILES):
         raise AttrinetError(f"{folder}: holds no {' and '.join(FILES)}; make them by attrinet export --format openvino")
-    return facts
+    for name in FILES:
+        if checksum(folder / name) != own["files"][name]:
+            raise AttrinetError(f"{folder / name}: is not the file that model.json tells of; make it again by attrinet "
+                                "export --format openvino")
+    return own

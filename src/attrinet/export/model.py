@@ -14,8 +14,9 @@ from torch import Tensor
 from attrinet.errors import AttrinetError
 from attrinet.export import verify
 from attrinet.export.verify import BATCHES, BOUNDS, PRECISIONS, Runner, differences, probe_images, require
-from attrinet.export.weights import weights_hash
+from attrinet.files import checksum
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import weights_hash
 
 FORMATS = {"onnx": ("onnx",), "openvino": ("bin", "xml")}  # format → endings of its files
 
@@ -25,6 +26,8 @@ def export(
     calibration: Tensor | None = None,
 ) -> dict:
     """Write model.onnx, or model.xml and model.bin, and model.json; returns what model.json says of the comparison.
+
+    Two formats of one model can lie in one folder: model.json tells of the files of both, and of none of other weights.
 
     model: loaded by attrinet.load. real: radiographs (N, 1, H, W) to compare on. precision: float32 is compared with
     PyTorch on noise too, in batches of 1 and 3, within attrinet.export.verify.BOUNDS; OpenVINO's bfloat16, int8 and
@@ -67,13 +70,25 @@ def export(
                     "bounds": {"probability": verify.LOSSY_PROBABILITY, "psnr": verify.LOSSY_PSNR},
                     "torch": torch.__version__,
                 }
-            facts |= {"precision": precision, "verified": said}
+            files = {f"model.{ending}": checksum(made / f"model.{ending}") for ending in FORMATS[format]}
+            formats = {**others(folder / "model.json", facts["weights"]),
+                       format: {"precision": precision, "files": files}}
+            facts |= {"precision": precision, "verified": said, "formats": formats}
             (made / "model.json").write_text(json.dumps(facts, indent=2) + "\n")
             for ending in (*FORMATS[format], "json"):
                 os.replace(made / f"model.{ending}", folder / f"model.{ending}")
     except OSError as error:
         raise AttrinetError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from error
     return said
+
+
+def others(path: Path, weights: str) -> dict:
+    """Formats that an earlier export of the same weights left beside model.json; of other weights none counts."""
+    try:
+        before = json.loads(path.read_text())
+        return before["formats"] if before["weights"] == weights else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def verified(model: AttriNet, run: Runner, real: Tensor | None, format: str) -> dict:

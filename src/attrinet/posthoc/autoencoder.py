@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from attrinet.errors import AttrinetError
-from attrinet.files import write_atomically
+from attrinet.files import readable, write_atomically
 from attrinet.resume import flat_tensors, restore_tensors
 
 FORMAT = 1
@@ -129,6 +129,7 @@ def save_autoencoder(model: ConvAutoencoder, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
               folder / "autoencoder.safetensors")
+    readable(folder / "autoencoder.safetensors")
     config = {"format": FORMAT, "image_size": model.image_size, "width": model.width, "latent": model.latent}
     (folder / "autoencoder.json").write_text(json.dumps(config, indent=2) + "\n")
 

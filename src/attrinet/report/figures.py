@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 
 from attrinet.nets.attrinet import Explanation, GlobalExplanation
 
+matplotlib.rcParams["text.parse_math"] = False  # names are not formulas, though they may hold a dollar sign
 SIGNED = "RdBu_r"  # red: for the finding; blue: against it
 FOR, AGAINST, INK, MUTED = "#b2182b", "#2166ac", "#1d2733", "#6b7785"
 COLORS = ("#3b6fb6", "#d1662c", "#3f8f5f", "#8e5aa8", "#b08a1e", "#4b9aa5", "#a5536b", "#6b7785")

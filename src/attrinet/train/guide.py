@@ -14,6 +14,7 @@ from attrinet.errors import AttrinetError
 from attrinet.guidance import MODES, Guidance, all_but, center_square, class_mask
 from attrinet.train.config import Config
 
+NEEDS_MASKS = ("full", "box-only")  # modes that guide annotated images alone
 GUIDANCE_KEY = 1_000_003  # keeps the draw of annotated images apart from the other uses of the seed
 
 
@@ -22,7 +23,8 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
 
     Only annotations of training images that are positive for the finding are used; guidance.per_finding, or
     guidance.counts for single findings, draws so many of them, seeded (Table 1). Raises AttrinetError for unknown modes
-    and findings, unusable mask files, and mode shortcut on a store without a tag of known place.
+    and findings, unusable mask files, modes full and box-only where nothing is annotated, and mode shortcut on a store
+    without a tag of known place.
     """
     chosen = np.zeros((len(store), len(store.findings)), bool)
     settings = config.guidance
@@ -39,7 +41,8 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
     given = {name: read_mask(path, store.size) for name, path in settings.masks.items()}
     elsewhere = away_from_tag(store) if settings.mode == "shortcut" else None
     for c, name in enumerate(store.findings):
-        rows = [r for r in train if store.labels[r, c] == 1 and store.mask(r, c) is not None]
+        rows = [r for r in train
+                if store.labels[r, c] == 1 and (mask := store.mask(r, c)) is not None and mask.any()]
         count = settings.counts.get(name, settings.per_finding)
         if count is not None and len(rows) > count:
             random = generator_for(config.run.seed, GUIDANCE_KEY, c)
@@ -54,6 +57,11 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
         else:
             class_masks[c] = class_mask([store.mask(r, c) for r in rows], settings.mode, store.size,
                                         settings.center_square)
+
+    if settings.mode in NEEDS_MASKS and not chosen.any():
+        raise AttrinetError(f"{store.path}: guidance.mode={settings.mode} needs annotated images, and no training "
+                            "image that has a finding has a box or mask of it; prepare the store with them, or "
+                            "choose another mode")
 
     def own(row: int, finding: int) -> np.ndarray | None:
         return store.mask(row, finding) if chosen[row, finding] else None

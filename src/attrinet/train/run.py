@@ -34,7 +34,8 @@ from attrinet.train.state import TrainState
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # may change on --resume
-RESUMABLE = ("run.devices", "run.nodes", "run.accelerator", "run.checkpointing", "schedule.steps", "baseline.epochs")
+RESUMABLE = ("data.store", "run.devices", "run.nodes", "run.accelerator", "run.checkpointing", "schedule.steps",
+             "baseline.epochs")
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,16 @@ def open_data(config: Config) -> tuple[Store, dict[str, np.ndarray]]:
 
 
 def launch(config: Config) -> Fabric:
-    """Devices and processes of the run, started."""
-    fabric = Fabric(
-        accelerator=config.run.accelerator, devices=config.run.devices, num_nodes=config.run.nodes,
-        precision=PRECISIONS[config.run.precision],
-        plugins=[] if config.run.devices * config.run.nodes > 1 else [LightningEnvironment()],
-    )
+    """Devices and processes of the run, started. Raises AttrinetError for such as are not here."""
+    try:
+        fabric = Fabric(
+            accelerator=config.run.accelerator, devices=config.run.devices, num_nodes=config.run.nodes,
+            precision=PRECISIONS[config.run.precision],
+            plugins=[] if config.run.devices * config.run.nodes > 1 else [LightningEnvironment()],
+        )
+    except (RuntimeError, ValueError) as error:
+        raise AttrinetError(f"run.accelerator={config.run.accelerator}, run.devices={config.run.devices}: not usable "
+                            f"here ({str(error).splitlines()[0]}); use auto, cpu or cuda") from error
     fabric.launch()
     return fabric
 
@@ -98,6 +103,11 @@ def run_steps(
         found = checkpoint.checkpoints(out / "checkpoints")
         if found:
             checkpoint.load_checkpoint(found[-1], state)
+        if state.data not in (None, job.store.identity):  # None: a new run, or one of an earlier version
+            raise AttrinetError(f"{job.store.path}: is not the store that {out} was trained on so far: its images, "
+                                "labels, annotations or splits are others; name that one by data.store=…, or start a "
+                                "new run with --out")
+        state.data = job.store.identity
         start = state.step
         log = MetricsLog(out, start, enabled=job.leads)
         writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if job.leads else None
@@ -231,7 +241,8 @@ def validate(
         }
         new = job.out / "best.tmp"
         save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing)
-        origin = {"step": state.step, "best_auc": state.best_auc, "config": asdict(job.config)}
+        origin = {"step": state.step, "best_auc": state.best_auc, "data": job.store.identity,
+                  "config": asdict(job.config)}
         (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
         checkpoint.replace_folder(new, job.out / "best")
 

@@ -18,7 +18,8 @@ class TrainState:
 
     step: generator steps done; of a baseline, its steps. counters: Attri-Net's steps by kind; each kind walks the
     findings on its own (§3.7).
-    window: losses since the last record of the log, so that a resumed run's log has the same means.
+    window: losses since the last record of the log, so that a resumed run's log has the same means. data: identity of
+    the store.
     """
 
     model: nn.Module
@@ -28,9 +29,10 @@ class TrainState:
     best_auc: float = -1.0
     best_step: int = -1
     window: dict[str, list[float]] = field(default_factory=dict)
+    data: dict[str, str] | None = None
 
     def progress(self) -> dict:
-        names = ("step", "counters", "best_auc", "best_step", "window")
+        names = ("step", "counters", "best_auc", "best_step", "window", "data")
         return {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -41,7 +43,7 @@ class TrainState:
         """The inverse of tensors() and progress(), into networks of the same shape."""
         restore_tensors(tensors, self.model, self.optimizers)
         for name in self.progress():
-            setattr(self, name, progress[name])
+            setattr(self, name, progress.get(name) if name == "data" else progress[name])  # once there was no data
 
 
 def new_state(model: AttriNet, config: OptimizerConfig) -> TrainState:
