@@ -80,6 +80,28 @@ def test_a_mean_over_findings_is_of_the_same_findings_in_every_draw():
     assert np.isnan(bootstrap.with_mean(statistic, np.ones((3, 1), bool))[-1][0].value)
 
 
+def test_numbers_do_not_share_their_bounds_and_more_is_computed_of_them_draw_by_draw():
+    random = np.random.default_rng(5)
+    values = random.random((2, 2, 40))  # finding, number, image
+    values[1, 1] = np.nan  # the second finding has no second number
+    bootstrap = Bootstrap(np.arange(40), draws=60)
+
+    def statistic(w):
+        return np.array([[weighted_mean(each, w) for each in numbers] for numbers in values]).transpose(2, 0, 1)
+
+    lone = np.array([[True, False], [False, False]])
+    found = bootstrap.with_mean(statistic, lone, lambda m: m[..., :1] / m[..., 1:])
+    assert [len(each) for each in found] == [3, 3, 3]
+    bare = [[bool(np.isnan(one.low)) for one in each] for each in found]
+    assert bare == [[True, False, True], [False, True, True], [True, False, True]]
+    value = [[one.value for one in each] for each in found]
+    a, b, c = values[0, 0].mean(), values[0, 1].mean(), values[1, 0].mean()
+    np.testing.assert_allclose(value, [[a, b, a / b], [c, np.nan, np.nan], [(a + c) / 2, b, (a + c) / 2 / b]])
+    (free, _, _) = bootstrap.with_mean(statistic, np.zeros((2, 2), bool), lambda m: m[..., :1] / m[..., 1:])
+    ratios = bootstrap.intervals(lambda w: (weighted_mean(values[0, 0], w) / weighted_mean(values[0, 1], w))[:, None])
+    assert free[2] == ratios[0]
+
+
 def test_a_group_of_images_is_lone_where_one_patient_has_them_all():
     bootstrap = Bootstrap(np.array(["a", "a", "b", "c"]))
     assert bootstrap.lone(np.array([True, True, False, False])) and bootstrap.lone(np.array([0, 1]))
@@ -111,3 +133,5 @@ def test_means_over_findings_are_draw_by_draw_and_undefined_where_one_of_them_is
     np.testing.assert_array_equal(intervals.mean_over(values, np.ones((2, 1), bool)), [[nan], [3], [nan]])
     np.testing.assert_array_equal(intervals.mean_over(values, np.array([[True], [False]])), [[1], [2], [nan]])
     assert np.isnan(intervals.mean_over(values, np.zeros((2, 1), bool))).all()
+    pairs = np.array([[[1.0, 5], [3, nan]]])
+    np.testing.assert_array_equal(intervals.mean_over(pairs, np.array([[True, True], [True, False]])), [[2, 5]])

@@ -48,6 +48,10 @@ def test_images_of_one_patient_have_a_difference_and_no_interval():
     found = score_difference(a, b, np.array(["x", "x", "y", "y"]), np.array(["p", "p", "p", "q"]), draws=20)
     assert found["x"].value == pytest.approx(0.1) and np.isnan([found["x"].low, found["x"].high]).all()
     assert not np.isnan(found["y"].low) and np.isnan(found["mean"].low)
+    for labels in ([1.0, 1, 0, np.nan], [0, 0, 1, np.nan]):  # one negative, or positive; the last is unknown
+        (other, _) = auc_difference(np.array(labels)[:, None], a[:, None], b[:, None], ("x",),
+                                    np.array([1, 2, 3, 4]), draws=20).values()
+        assert np.isfinite(other.value) and np.isnan([other.low, other.high]).all()
     labels = np.array([[1.0], [1], [0], [0]])
     (same, mean) = auc_difference(labels, a[:, None], b[:, None], ("x",), np.array([1, 1, 2, 3]), draws=20).values()
     assert same.value == mean.value == pytest.approx(0.5) and np.isnan([same.low, mean.low]).all()
