@@ -1,6 +1,7 @@
 """attrinet compare: from run folders to tables and pictures; what cannot be made is named, what is wrong refused."""
 
 import csv
+import json
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -160,3 +161,21 @@ def test_the_same_images_with_other_labels_are_another_test_set(work, store, run
     shutil.copy(store.path / "manifest.parquet", other / "manifest.parquet")  # changed after the evaluation
     output = attrinet("compare", relabelled, "--out", tmp_path / "again", "--quiet")
     assert output.count("holds other labels, annotations or another split") == len(FIGURES)
+
+
+def test_an_evaluation_of_other_weights_is_refused(work, runs, tmp_path):
+    black = shutil.copytree(runs[4], tmp_path / "black")
+    metrics = black / "evaluation-gradcam/metrics.json"
+    metrics.write_text(json.dumps(json.loads(metrics.read_text()) | {"weights": "0" * 16}))
+    with pytest.raises(AttrinetError, match="black/evaluation-gradcam: is of other weights than .*black has now"):
+        attrinet("compare", black, "--out", tmp_path / "out")
+
+
+def test_models_of_other_training_data_are_no_seeds_of_one_method(work, store, runs, tmp_path):
+    elsewhere = shutil.copytree(runs[1], tmp_path / "elsewhere")  # seed 1 of the plain method
+    for run, images in ((shutil.copytree(runs[0], tmp_path / "plain"), "a"), (elsewhere, "b")):
+        (run / "best/training.json").write_text(json.dumps({"data": {"images": images, "truth": "t"}}))
+    attrinet("compare", tmp_path / "plain", elsewhere, "--out", tmp_path / "out", "--quiet")
+    rows = list(csv.DictReader((tmp_path / "out/tables/table2.csv").open()))
+    names = {r["row"] for r in rows if r["row"].startswith(f"Attri-Net (data.store={store.path} ")}
+    assert len(names) == 2 and "Attri-Net" not in {r["row"] for r in rows}

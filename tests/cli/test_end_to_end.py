@@ -172,3 +172,10 @@ def test_a_negative_seed_is_refused_before_anything_is_written(work):
 def test_images_named_by_uids_keep_their_whole_name():
     names = [Path("a/1.2.840.1.1"), Path("a/1.2.840.1.2"), Path("b/1.2.840.1.2"), Path("x.y.dcm"), Path("x.y.PNG")]
     assert unique_names(names) == ["1.2.840.1.1", "1.2.840.1.2", "1.2.840.1.2-2", "x.y", "x.y-2"]
+
+
+def test_explain_never_writes_over_an_image_it_was_given(work):
+    before = (work / "png" / "3.png").read_bytes()
+    done = attrinet("explain", "runs/tiny", "png/3.png", "--out", "png", cwd=work, code=2)
+    assert "png/3.png: is one of the images, and would be overwritten" in done.stderr
+    assert (work / "png" / "3.png").read_bytes() == before

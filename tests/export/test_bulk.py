@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -177,6 +178,18 @@ def test_explanations_of_another_model_split_or_precision_are_not_mixed(bulk, mo
     (bulk.out / "recipe.json").write_text(json.dumps(recipe | {"weights": "0" * 16}))
     with pytest.raises(AttrinetError, match="another weights"):
         explain_store(bulk, progress=False)
+
+
+def test_the_same_images_with_other_labels_or_splits_are_not_mixed_either(bulk, tmp_path):
+    explain_store(bulk, part=(1, 2), progress=False)
+    moved = shutil.copytree(bulk.store, tmp_path / "moved")
+    assert explain_store(replace(bulk, store=moved), part=(2, 2), progress=False)  # a store may move
+    manifest = pd.read_parquet(moved / "manifest.parquet")
+    order = manifest.index[manifest["split"] == "test"][0], manifest.index[manifest["split"] == "train"][0]
+    manifest.loc[list(order), "split"] = ["train", "test"]
+    manifest.to_parquet(moved / "manifest.parquet")
+    with pytest.raises(AttrinetError, match="holds explanations of another truth"):
+        explain_store(replace(bulk, store=moved), progress=False)
 
 
 @pytest.mark.parametrize("part", [(0, 2), (3, 2), (1, 0)])

@@ -15,6 +15,7 @@ from attrinet.cli.evaluate import run_evaluation
 from attrinet.cli.run_folder import Run
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
+from attrinet.data.shortcut import Tag, shortcut_source
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.facts import gather, shared_patients
@@ -184,3 +185,18 @@ def test_a_store_is_known_by_what_it_holds_not_by_its_path(runs, store, tmp_path
         (tmp_path / "run/best/training.json").write_text(json.dumps(saved | {"data": data}))
         assert gather(model, "ours", run=tmp_path / "run", store=moved).own_store is own
         assert gather(model, "ours", run=tmp_path / "run", store=store).own_store is own
+
+
+def test_a_report_shows_the_images_that_were_judged(runs, store, tmp_path):
+    """A store with a drawn tag has the same ids."""
+    model, folder = runs["ours"]
+    tagged = prepare(shortcut_source(store.path, "Edema", Tag("border")), tmp_path / "tagged", 32, progress=False)
+    with pytest.raises(AttrinetError, match=f"tagged: holds other images than .* on {store.path};"):
+        build_report(tmp_path / "report.html", title="ours", model=model, store=tagged, run=folder,
+                     evaluation=folder / "evaluation")
+    relabelled = Store.open(shutil.copytree(store.path, tmp_path / "relabelled"))
+    row = relabelled.manifest.index[relabelled.manifest["split"] == "test"][0]
+    relabelled.manifest.loc[row, "Edema"] = 1 - relabelled.manifest.loc[row, "Edema"]
+    with pytest.raises(AttrinetError, match="relabelled: holds other labels, annotations or another split"):
+        build_report(tmp_path / "report.html", title="ours", model=model, store=relabelled, run=folder,
+                     evaluation=folder / "evaluation")

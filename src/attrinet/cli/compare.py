@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import click
 
-from attrinet.cli.evaluate import chosen, load_any_autoencoder
+from attrinet.cli.evaluate import load_any_autoencoder
 from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.facts import read_json
+from attrinet.folder import load
 from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import NAMES, build
 from attrinet.report.compare_build import build_comparison
-from attrinet.report.compare_runs import AS_PUBLISHED, OWN, Judged, read_run
+from attrinet.report.compare_runs import AS_PUBLISHED, OWN, TRAINED_ON, Judged, read_run
 from attrinet.report.published import DATASETS
 from attrinet.train.config import Config, flat, load_config
 from attrinet.train.guide import build_guidance
@@ -53,11 +56,18 @@ def command(runs, out, dataset, autoencoder, device, quiet) -> None:
 
 
 def evaluations_of(run: Path) -> list[Judged]:
+    """Raises AttrinetError for a folder that is no evaluated run, and for an evaluation of other weights than its."""
     if not (run / "config.yaml").is_file():
         raise AttrinetError(f"{run}: no run folder (no config.yaml there); give the folders that attrinet train wrote")
     config, usual = dict(flat(load_config(run / "config.yaml"))), dict(flat(Config()))
     unusual = {k: v for k, v in config.items() if v != usual[k] and k not in (*NOT_UNUSUAL, *BOOKKEEPING)}
-    return read_run(run, config, unusual, NAMES)
+    trained_on = read_json(run, "best/training.json").get("data", config["data.store"])
+    found = read_run(run, config | {TRAINED_ON: json.dumps(trained_on, sort_keys=True)}, unusual, NAMES)
+    own = weights_hash(load(run)) if any("weights" in one.metrics for one in found) else None
+    for one in found:
+        if one.metrics.get("weights", own) != own:
+            raise AttrinetError(f"{one.folder}: is of other weights than {run} has now; run attrinet evaluate again")
+    return found
 
 
 class Source:
@@ -70,9 +80,6 @@ class Source:
     def load(self, one: Judged) -> tuple:
         """The run's model and the explainer that was judged. Raises AttrinetError for one that cannot be built."""
         opened = self.run(one.run)
-        if one.metrics.get("weights", (own := weights_hash(opened.model))) != own:
-            raise AttrinetError(f"{one.folder}: is of other weights than {one.run} has now; run attrinet evaluate "
-                                "again")
         if one.explainer == OWN:
             return opened.model, opened.explainer
         name, through = one.explainer.removesuffix(AS_PUBLISHED), None
@@ -84,13 +91,7 @@ class Source:
     def store(self, one: Judged) -> Store:
         """The store of an evaluation. Raises AttrinetError where it is gone, or is not what was evaluated on."""
         store = Store.open(one.metrics["store"])
-        if store.meta["checksum"] != one.metrics["store_checksum"]:
-            raise AttrinetError(f"{store.path}: holds other images than {one.folder} was made of; "
-                                "run attrinet evaluate again")
-        truth = store.truth(chosen(store, one.metrics["split"], tuple(one.metrics["where"])))
-        if one.metrics.get("truth_checksum", truth) != truth:
-            raise AttrinetError(f"{store.path}: holds other labels, annotations or another split than {one.folder} was "
-                                "made of; run attrinet evaluate again")
+        store.require_judged(one.metrics, one.folder)
         return store
 
     def masks(self, one: Judged, store: Store, mode: str):

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
 
 from attrinet import __version__
@@ -146,7 +145,7 @@ def run_evaluation(
     Maps that are dear lie in folder/unfinished-… until all is written. Raises Stopped, on Ctrl-C, where there are any.
     """
     thresholds = dict(zip(run.model.findings, run.model.thresholds.tolist(), strict=True))
-    rows = chosen(store, split, where)
+    rows = store.chosen(split, where)
     attrinet = isinstance(run.model, AttriNet)
     if attrinet and len(rows) >= WORTH_TUNING:
         run.model.tune(store.batch(rows[:4]))
@@ -187,18 +186,6 @@ def unfinished(run: Run, store: Store, explainer: tuple, autoencoder: Path | Non
     made_by = json.dumps([__version__, weights_hash(run.model), run.model.findings, store.meta["checksum"], explainer,
                           through])
     return UNFINISHED + hashlib.blake2b(made_by.encode(), digest_size=8).hexdigest()
-
-
-def chosen(store: Store, split: str, where: tuple[str, ...]) -> np.ndarray:
-    """Rows of a split whose manifest columns have the asked values."""
-    keep = (store.manifest["split"] == split).to_numpy()
-    for condition in where:
-        column, sign, value = condition.partition("=")
-        if not sign or column not in store.manifest.columns:
-            raise AttrinetError(f"--where {condition}: want COLUMN=VALUE; the columns are "
-                                f"{', '.join(map(str, store.manifest.columns))}")
-        keep = keep & (store.manifest[column].astype("string") == value).fillna(False).to_numpy(bool)
-    return np.flatnonzero(keep)
 
 
 def save_thresholds(run: Run, thresholds: dict[str, float]) -> None:

@@ -62,6 +62,9 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     except OSError as error:
         raise AttrinetError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from error
     failed, names = [], unique_names(images)
+    endings = [f".{kind}" for kind in kinds]
+    endings += ["-sr.dcm", "-seg.dcm", *(f"-sc-{k + 1}.dcm" for k in range(len(shown)))] if dicom else []
+    keep_images(images, [folder / f"{name}{ending}" for name in names for ending in endings])
     for path, name in zip(images, names, strict=True):
         try:
             header = writer.header(path) if writer else None
@@ -106,6 +109,15 @@ def unique_names(images: tuple[Path, ...]) -> list[str]:
             name = f"{own}-{number}"
         names.append(name)
     return names
+
+
+def keep_images(images: tuple[Path, ...], targets: list[Path]) -> None:
+    """Raise AttrinetError, before anything is written, where a file to write is one of the images."""
+    given = {path.resolve() for path in images}
+    for target in targets:
+        if target.resolve() in given:
+            raise AttrinetError(f"{target}: is one of the images, and would be overwritten; choose another folder with "
+                                "--out")
 
 
 def save_npz(path: Path, out: AdditiveExplanation) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -121,6 +121,18 @@ class Store:
         """Row numbers of a split: train, valid or test."""
         return np.flatnonzero((self.manifest["split"] == name).to_numpy())
 
+    def chosen(self, split: str, where: Sequence[str]) -> np.ndarray:
+        """Row numbers of a split whose manifest columns have the values of all conditions COLUMN=VALUE. Raises
+        AttrinetError for a condition that is none."""
+        keep = (self.manifest["split"] == split).to_numpy()
+        for condition in where:
+            column, sign, value = condition.partition("=")
+            if not sign or column not in self.manifest.columns:
+                raise AttrinetError(f"--where {condition}: want COLUMN=VALUE; the columns are "
+                                    f"{', '.join(map(str, self.manifest.columns))}")
+            keep = keep & (self.manifest[column].astype("string") == value).fillna(False).to_numpy(bool)
+        return np.flatnonzero(keep)
+
     def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Tensor:
         """Images of these rows: float32 (B, 1, size, size) in [-1, 1], made on `device` of the bytes read.
 
@@ -170,6 +182,17 @@ class Store:
             digest.update("\n".join(table.columns).encode())
             digest.update(pd.util.hash_pandas_object(table.astype("string"), index=False).to_numpy().tobytes())
         return digest.hexdigest()
+
+    def require_judged(self, metrics: Mapping, evaluation: Path) -> None:
+        """Raise AttrinetError where metrics.json of the folder `evaluation` is of other images, labels, annotations or
+        splits than this store holds."""
+        if self.meta["checksum"] != metrics["store_checksum"]:
+            raise AttrinetError(f"{self.path}: holds other images than {evaluation} was made of, on "
+                                f"{metrics['store']}; name that store, or run attrinet evaluate again")
+        truth = self.truth(self.chosen(metrics["split"], metrics["where"]))
+        if metrics.get("truth_checksum", truth) != truth:
+            raise AttrinetError(f"{self.path}: holds other labels, annotations or another split than {evaluation} was "
+                                f"made of, on {metrics['store']}; name that store, or run attrinet evaluate again")
 
     @cached_property
     def identity(self) -> dict[str, str]:

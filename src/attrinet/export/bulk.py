@@ -28,7 +28,7 @@ from attrinet.files import write_json
 from attrinet.folder import load
 from attrinet.nets.weights import weights_hash
 
-FORMAT = 2
+FORMAT = 3
 PER_SHARD, BATCH = 256, 16
 RECIPE = 1 << 40  # its byte of the lock file, behind those of all shards
 
@@ -85,7 +85,7 @@ def explain_store(bulk: Bulk, *, workers: int = 1, part: tuple[int, int] = (1, 1
     model, store, rows = bulk.open()
     if len(rows) == 0:
         raise AttrinetError(f"{bulk.store}: no {bulk.split!r} images; choose another --split")
-    begin(bulk, recipe(bulk, model, store, len(rows)))
+    begin(bulk, recipe(bulk, model, store, rows))
     del model
     mine = range(part[0] - 1, -(-len(rows) // bulk.per_shard), part[1])
     todo = [shard for shard in mine if not bulk.done(shard)]
@@ -97,11 +97,12 @@ def explain_store(bulk: Bulk, *, workers: int = 1, part: tuple[int, int] = (1, 1
     return len(mine)
 
 
-def recipe(bulk: Bulk, model: torch.nn.Module, store: Store, images: int) -> dict:
+def recipe(bulk: Bulk, model: torch.nn.Module, store: Store, rows: np.ndarray) -> dict:
     """What must be the same for two shards to belong together."""
     chosen = {k: v for k, v in asdict(bulk).items() if k in ("split", "dtype", "per_shard", "batch")}
     return {
-        "format": FORMAT, "weights": weights_hash(model), "store": store.meta["checksum"], "images": images,
+        "format": FORMAT, "weights": weights_hash(model), "store": store.meta["checksum"], "images": len(rows),
+        "truth": store.truth(rows),
         "findings": list(model.findings), "thresholds": model.thresholds.tolist(), **chosen,
         "engine": None if bulk.engine is None else engine_hash(bulk.engine),
     }

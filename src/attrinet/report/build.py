@@ -62,6 +62,7 @@ def build_report(
     if lost:
         raise AttrinetError(f"{evaluation}: judged images that {store.path} lacks ({lost[0]}, …); name the store it "
                             "was made on with --store")
+    store.require_judged(metrics, evaluation)
     facts = gather(model, title, run=run, store=store, metrics=metrics)
     own_explainer = metrics.get("explainer", {}).get("name", model.name) == model.name
     localisation = judged.localisation if own_explainer else judged.localisation.iloc[:0]

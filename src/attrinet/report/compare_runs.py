@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from attrinet.errors import AttrinetError
 
 OWN = ""  # explainer: the model's own explanation, or none at all
 AS_PUBLISHED = "-published"  # behind an explainer's name: set up as in the Attri-Net paper's bench
+TRAINED_ON = "data"  # setting: what the training store holds; its path where a run does not know
 SAME_METHOD = ("run.seed", "data.store")  # may differ between runs of one method
 LOSSES = ("adversarial", "l1", "center", "guidance")  # what Table 4 adds to the classification loss, in its order
 LOSS_SETS = {  # row of Table 4 → which of LOSSES it has
@@ -224,9 +226,16 @@ def named(groups: Sequence[tuple[Judged, ...]]) -> list[Method]:
     for group in groups:
         name, rivals = group[0].name, [g[0].settings for g in by_name[group[0].name]]
         differ = [key for key in rivals[0] if key not in SAME_METHOD and any(r[key] != rivals[0][key] for r in rivals)]
-        own = ", ".join(f"{key}={group[0].settings[key]}" for key in differ)
+        own = ", ".join(setting(group[0].settings, key) for key in differ)
         out.append(Method(f"{name} ({own})" if own else name, group))
     return out
+
+
+def setting(settings: Mapping, key: str) -> str:
+    if key == TRAINED_ON:  # two stores can have one path, one after the other
+        digest = hashlib.blake2b(settings[key].encode(), digest_size=3).hexdigest()
+        return f"data.store={settings['data.store']} {digest}"
+    return f"{key}={settings[key]}"
 
 
 def models(methods: Sequence[Method]) -> list[Method]:

@@ -55,17 +55,19 @@ def centers(model) -> np.ndarray:
     return np.stack([found.positive_center.cpu().numpy(), found.negative_center.cpu().numpy()])
 
 
-def metrics(run: Path) -> dict:
-    """evaluation: what `attrinet evaluate` wrote, None before. training: validation AUC by step."""
+def metrics(run: Path, weights: str) -> dict:
+    """evaluation: what `attrinet evaluate` wrote of the model of these weights (weights_hash), None before. stale: it
+    is of others. training: validation AUC by step."""
     path = default_folder(run) / "metrics.json"
     try:
         evaluation = json.loads(path.read_text())
-    except (OSError, ValueError):
-        evaluation = None
+        stale = evaluation.get("weights", weights) != weights
+    except (OSError, ValueError, AttributeError):
+        evaluation, stale = None, False
     records = read_log(home(run) / "metrics.jsonl")
     training = [{"step": r["step"], "mean": r.get("mean_auc"), "auc": r["auc"]} for r in records
                 if r.get("kind") == "valid" and "auc" in r]
-    return {"evaluation": evaluation, "training": training}
+    return {"evaluation": None if stale else evaluation, "stale": stale, "training": training}
 
 
 def truth(store: Store | None, row: int | None) -> dict | None:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from attrinet.cli.run_folder import Run
 from attrinet.data.store import Store
+from attrinet.nets.weights import weights_hash
 from attrinet.viewer import catalogue
 from attrinet.viewer.explainers import choices
 from attrinet.viewer.limits import Limits
@@ -44,7 +45,7 @@ class Shared:
     """files: what the page is made of, read once; a name that is not among them is not there, whatever it says."""
 
     def __init__(self, run: Run, store: Store | None, limits: Limits):
-        self.run, self.store, self.limits = run, store, limits
+        self.run, self.store, self.limits, self.weights = run, store, limits, weights_hash(run.model)
         static = resources.files("attrinet.viewer").joinpath("static")
         self.files = {f.name: f.read_bytes() for f in static.iterdir() if Path(f.name).suffix in TYPES}
 
@@ -68,7 +69,7 @@ class Shared:
         return binary(catalogue.centers(self.run.model))
 
     async def metrics(self, request: Request) -> Response:
-        return JSONResponse(await anyio.to_thread.run_sync(catalogue.metrics, self.run.path))
+        return JSONResponse(await anyio.to_thread.run_sync(catalogue.metrics, self.run.path, self.weights))
 
     async def store_list(self, request: Request) -> Response:
         query = request.query_params

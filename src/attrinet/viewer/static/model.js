@@ -21,9 +21,10 @@ const interval = (v, digits = 3) => (v?.value == null ? "–" : v.low == null ? 
   : `${number(v.value, digits)} [${number(v.low, digits)}, ${number(v.high, digits)}]`);
 
 async function metrics() {
-  const { evaluation, training } = await json("/api/model/metrics");
+  const { evaluation, stale, training } = await json("/api/model/metrics");
   const parts = [];
   if (evaluation) parts.push(...summary(evaluation));
+  else if (stale) parts.push(make("p", { className: "muted", textContent: "The evaluation of this run is of other weights than it has now: run attrinet evaluate again." }));
   else parts.push(make("p", { className: "muted", textContent: "This run has not been evaluated: attrinet evaluate writes AUC, thresholds and sensitivities, and this page shows them." }));
   if (training.length > 1) parts.push(make("h3", { textContent: "Validation AUC while it trained" }), make("div", { className: "wide" }, curve(training, state.info.findings)));
   $("metrics").replaceChildren(...parts);
@@ -33,7 +34,7 @@ function summary(evaluation) {
   const disease = evaluation.disease_sensitivity?.true_positives ?? {}, sensitivity = evaluation.class_sensitivity ?? {};
   const share = (v) => (v == null ? "–" : number(v));
   const tile = (value, label, note) => make("div", { className: "tile" }, make("b", { textContent: value }), label, make("br"), make("span", { className: "muted small", textContent: note }));
-  const tiles = [tile(interval({ value: evaluation.auc.mean.value }), "mean AUC", `95 % interval ${number(evaluation.auc.mean.low ?? NaN, 3)} to ${number(evaluation.auc.mean.high ?? NaN, 3)}`)];
+  const tiles = [tile(interval({ value: evaluation.auc.mean.value }), "mean AUC", evaluation.auc.mean.low == null ? "no interval: one patient decides" : `95 % interval ${number(evaluation.auc.mean.low, 3)} to ${number(evaluation.auc.mean.high, 3)}`)];
   if (sensitivity.mean != null) tiles.push(tile(share(sensitivity.mean), "class sensitivity", "chance 0.25, best 1"));
   if (disease.mean) tiles.push(tile(`${interval({ value: disease.mean.enrichment?.value }, 1)} ×`, "evidence in the lesion", "denser than by chance, true positives"));
   const head = ["finding", "AUC [95 % interval]", "threshold", "sensitivity", "specificity", "class sensitivity", "evidence in the lesion"];
@@ -42,7 +43,7 @@ function summary(evaluation) {
     return [name, interval(evaluation.auc[name]), calls.threshold == null ? "–" : number(calls.threshold), interval(calls.sensitivity, 2), interval(calls.specificity, 2), share(sensitivity[name]?.mean), interval(disease[name]?.inside, 2)];
   });
   return [
-    make("p", { className: "muted", textContent: `Judged on ${evaluation.images} ${evaluation.split ?? ""} images of ${evaluation.patients} patients; intervals by bootstrap over patients.` }),
+    make("p", { className: "muted", textContent: `Judged on ${evaluation.images} ${evaluation.split ?? ""} images of ${evaluation.patients} patients${evaluation.where?.length ? `, only those with ${evaluation.where.join(" and ")}` : ""}; intervals by bootstrap over patients.` }),
     make("div", { className: "tiles" }, ...tiles), table("Metrics of every finding", head, rows),
   ];
 }
