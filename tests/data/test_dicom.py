@@ -124,6 +124,29 @@ def test_a_voi_lut_goes_before_a_window_and_before_the_inversion(path, photometr
     np.testing.assert_array_equal(image, want if photometric == "MONOCHROME2" else 4095 * 8 - want)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("slope,intercept,signed", [(-1, 4095, False), (-2, 100, False), (-1, 0, True)])
+def test_a_negative_slope_turns_values_round_once_with_a_window_as_without(path, photometric, slope, intercept, signed):
+    pixels = TWELVE.astype(np.int16) - 2048 if signed else TWELVE
+    values = pixels.astype(float) * slope + intercept
+    low, high = sorted(np.array([-2048, 2047] if signed else [0, 4095]) * slope + intercept)
+    want = {"MONOCHROME2": values, "MONOCHROME1": low + high - values}[photometric]
+    tags = {"photometric": photometric, "RescaleSlope": slope, "RescaleIntercept": intercept}
+    np.testing.assert_array_equal(shown(path, pixels, **tags), want)
+    center, width = (low + high) / 2 + 300, (high - low) / 2
+    image = shown(path, pixels, **tags, WindowCenter=center, WindowWidth=width)
+    want = linear_window(values, center, width, 1) * (high - low) + low
+    np.testing.assert_allclose(image, want if photometric == "MONOCHROME2" else low + high - want, atol=1e-2)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_voi_lut_of_8_bits_may_have_many_entries(path, photometric):
+    item = Dataset()
+    item.LUTDescriptor, item.LUTData = [4096, 0, 8], (np.arange(4096) // 16).astype("<u2").tobytes()
+    image = shown(path, TWELVE, photometric=photometric, VOILUTSequence=[item])
+    np.testing.assert_array_equal(image, TWELVE // 16 if photometric == "MONOCHROME2" else 255 - TWELVE // 16)
+
+
 @pytest.mark.parametrize("photometric,pad", [("MONOCHROME2", 0), ("MONOCHROME2", 4095), ("MONOCHROME1", 0)])
 def test_padding_is_as_dark_as_the_darkest_of_the_rest_and_sets_no_range(path, photometric, pad):
     inner = (TWELVE // 4 + 1000).astype(np.uint16)

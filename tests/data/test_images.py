@@ -82,6 +82,12 @@ def test_a_tiff_whose_white_is_zero_is_turned_round(tmp_path, pixels, white_is_z
     np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), ~pixels if white_is_zero else pixels)
 
 
+def test_a_floating_point_tiff_whose_white_is_zero_is_turned_round_within_its_range(tmp_path):
+    values = SIXTEEN.astype(np.float32) - 7.5
+    Image.fromarray(values).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_allclose(read_grey(tmp_path / "a.tif"), values.max() + values.min() - values)
+
+
 def test_one_bit_and_palette_pictures(tmp_path):
     Image.fromarray(EIGHT > 99).save(tmp_path / "one.png")
     np.testing.assert_array_equal(read_grey(tmp_path / "one.png"), 255 * (EIGHT > 99))

@@ -1,5 +1,7 @@
 """The user's own table: any sensible layout is read, and what is wrong is named."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -221,6 +223,69 @@ def test_a_box_of_a_name_that_several_images_have_is_an_error(tmp_path):
     assert source.annotations["id"].tolist() == ["p003/frontal.png"]
     with pytest.raises(AttrinetError, match="line 2: several images are called 'frontal.png'"):
         table_source(labels, folder, boxes=box(tmp_path, image=["frontal.png"]))
+
+
+VIEWS = {"image": ["p1/view1.png", "p2/view1.png"], "patient": ["1", "2"], "Edema": [1, 1], "view": ["PA", "LAT"]}
+
+
+@pytest.mark.parametrize("kept", [["PA"], ["PA", "LAT"]])
+def test_the_lesion_of_an_image_that_is_left_out_is_nobody_else_s(tmp_path, kept):
+    folder = pictures(tmp_path / "png", *VIEWS["image"])
+    labels = write(tmp_path, VIEWS)
+    options = {"view_column": "view", "views": kept}
+    boxes = box(tmp_path, image=["p2/view1.png", "p1/view1.png"], x=[0, 1], y=0, w=1, h=1, finding="Edema")
+    found = table_source(labels, folder, boxes=boxes, **options).annotations
+    where = ["view1"] if kept == ["PA"] else ["p2/view1.png", "p1/view1.png"]
+    assert found["id"].tolist() == where and found["x"].tolist() == ([1] if kept == ["PA"] else [0, 1])
+    masks = pictures(tmp_path / "masks", "zero.png", "p2/view1_Edema.png", "p1/view1_Edema.png")
+    found = table_source(labels, folder, masks=masks, **options).annotations
+    assert found["id"].tolist() == sorted(where)
+    (masks / "p1/view1_Edema.png").unlink()
+    if kept == ["PA"]:
+        with pytest.raises(AttrinetError, match="no mask .* was found there"):
+            table_source(labels, folder, masks=masks, **options)
+
+
+def test_a_mask_that_could_be_of_several_images_is_an_error(tmp_path):
+    folder = pictures(tmp_path / "png", *VIEWS["image"])
+    masks = pictures(tmp_path / "masks", "zero.png", "view1_Edema.png")
+    with pytest.raises(AttrinetError, match="view1_Edema.png: several images are called so"):
+        table_source(write(tmp_path, VIEWS), folder, findings=["Edema"], masks=masks)
+    alone = labelled(tmp_path, ["p1/view1.png"])
+    assert table_source(alone, folder, masks=masks).annotations["id"].tolist() == ["view1"]
+    masks = pictures(tmp_path / "twice", "zero.png", "a/view1_Edema.png", "b/view1_Edema.png")
+    flat = pictures(tmp_path / "flat", "view1.png")
+    with pytest.raises(AttrinetError, match="a/view1_Edema.png and b/view1_Edema.png are masks of the same image"):
+        table_source(labelled(tmp_path, ["view1.png"]), flat, masks=masks)
+
+
+def test_of_findings_that_end_alike_the_longer_one_is_meant(tmp_path):
+    folder = pictures(tmp_path / "png", "x.png", "x_Pleural.png")
+    masks = pictures(tmp_path / "masks", "zero.png", "x_Pleural_Effusion.png")
+    labels = write(tmp_path, {"image": ["x.png", "x_Pleural.png"], "patient": ["1", "2"], "Effusion": [1, 1],
+                              "Pleural Effusion": [1, 1]})
+    found = table_source(labels, folder, masks=masks).annotations
+    assert found[["id", "finding"]].to_numpy().tolist() == [["x", "Pleural Effusion"]]
+
+
+def test_a_mask_of_another_shape_than_its_image_is_refused(tmp_path, images):
+    for shape, fits in (((60, 40), True), ((15, 10), True), ((31, 20), True), ((30, 30), False), ((20, 30), False)):
+        masks = tmp_path / f"masks{shape}"
+        masks.mkdir()
+        Image.fromarray(np.full(shape, 255, np.uint8)).save(masks / "a_Edema.png")
+        make = partial(table_source, write(tmp_path, FRAME), images, findings=["Edema"], masks=masks)
+        if fits:
+            assert len(make().annotations) == 1
+        else:
+            with pytest.raises(AttrinetError, match="a_Edema.png: has .* another shape than its image, .*of 20×30"):
+                make()
+
+
+def test_rows_of_one_image_that_contradict_each_other_are_an_error(tmp_path, images):
+    same = {"image": ["a.png", "a.png", "b.png"], "patient": ["x", "x", "y"], "Edema": [1, 1, 0]}
+    assert table_source(write(tmp_path, same), images).excluded["duplicate row"] == 1
+    with pytest.raises(AttrinetError, match="labels.csv: lines 2 and 3 say different things of the image 'a.png'"):
+        table_source(write(tmp_path, same | {"Edema": [1, 0, 0]}), images)
 
 
 def test_a_policy_for_an_unknown_finding_is_an_error(tmp_path, images):

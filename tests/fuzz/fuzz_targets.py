@@ -39,7 +39,7 @@ from attrinet.data.images import image_size, read_image
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.store import Store
-from attrinet.data.table import box_rows, table_source
+from attrinet.data.table import Names, box_rows, table_source
 from attrinet.errors import AttrinetError
 from attrinet.folder import load, save_model
 from attrinet.nets.attrinet import AttriNet
@@ -226,7 +226,8 @@ def attack_annotations(folder: Path, seeds: list[str], random: Random) -> bool:
         path.write_bytes(mutated_text([BOXES], random).encode(errors="replace"))
         with refused_by_name(str(path)) as outcome:
             manifest = MANIFEST.assign(source=str(folder / "png" / "a.png"))
-            table = notes.table(box_rows(path, manifest, [f"{id}.png" for id in manifest["id"]], FINDINGS))
+            called = [f"{id}.png" for id in manifest["id"]]
+            table = notes.table(box_rows(path, manifest, Names(called, called), FINDINGS))
             for _, rows in table.groupby("id"):
                 notes.rasterise(rows, 16, random.random() < 0.5)
         return outcome.taken

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from attrinet.errors import AttrinetError
 from attrinet.train import checkpoint
 from attrinet.train.config import dump_config
+from attrinet.train.log import read_log
 from attrinet.train.loop import train
 from attrinet.train.state import TrainState
 
@@ -201,3 +203,28 @@ def test_a_checkpoint_of_an_earlier_version_knows_no_store_and_goes_on(config, t
         train(config("schedule.steps=2"), tmp_path / "run", progress=False)
     train(config("schedule.steps=3"), tmp_path / "run", resume=True, progress=False)
     assert json.loads((tmp_path / "run/best/training.json").read_text())["step"] >= 1
+
+
+def test_a_signal_to_one_of_two_processes_stops_both_and_their_log_goes_on(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("run.devices=2", "run.batch_size=4", "schedule.steps=24", "run.log_every=7",
+                                       "run.validate_every=8", "run.checkpoint_every=1000")))
+    whole, stopped = start(file, tmp_path / "whole"), tmp_path / "stopped"
+    assert whole.wait(timeout=240) == 0, whole.stderr.read()
+    process = start(file, stopped)
+    wait_for(lambda: lines(stopped) >= 1, process)
+    (second,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(second), signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130 and "Traceback" not in said, said
+    saved = int(checkpoint.checkpoints(stopped / "checkpoints")[-1].stem.removeprefix("step-"))
+    assert 7 <= saved < 24
+    last = start(file, stopped, "--resume")
+    assert last.wait(timeout=240) == 0, last.stderr.read()
+    logs = (read_log(out / "metrics.jsonl") for out in (stopped, tmp_path / "whole"))
+    for left, right in zip(*logs, strict=True):
+        assert left.keys() == right.keys()
+        for name in left.keys() - {"kind", "auc"}:
+            assert left[name] == pytest.approx(right[name], rel=1e-6), (name, left["step"], saved)
+    a, b = (weights(out) for out in (stopped, tmp_path / "whole"))
+    assert all(value.equal(b[name][key]) for name in a for key, value in a[name].items())

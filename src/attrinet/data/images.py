@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
@@ -99,8 +100,10 @@ def _read_dicom(path: Path) -> np.ndarray:
     if photometric == "PALETTE COLOR":
         return apply_color_lut(pixels, data)[..., :3].astype(np.float32) @ LUMINANCE
 
+    display = _display(data)
+
     def shown(stored: np.ndarray) -> np.ndarray:
-        return apply_voi_lut(apply_modality_lut(stored, data), data).astype(np.float32)
+        return apply_voi_lut(apply_modality_lut(stored, data), display).astype(np.float32)
 
     image = shown(pixels)
     if photometric == "MONOCHROME1":
@@ -111,6 +114,33 @@ def _read_dicom(path: Path) -> np.ndarray:
     if padding.any() and not padding.all():
         image[padding] = image[~padding].min()
     return image
+
+
+def _display(data: pydicom.Dataset) -> pydicom.Dataset:
+    """What apply_voi_lut needs to know of a file, told so that pydicom 3 makes no mistake of two.
+
+    With a negative rescale slope it would turn a window's output round, as it takes the ends of the range for its
+    lowest and highest value: here the slope is positive and the range the same. And it would count the entries of an
+    8-bit table in 8 bits, however many there are.
+    """
+    names = ("PhotometricInterpretation", "PixelRepresentation", "BitsStored", "VOILUTSequence", "WindowCenter",
+             "WindowWidth", "VOILUTFunction", "ModalityLUTSequence", "RescaleSlope", "RescaleIntercept")
+    display = pydicom.Dataset()
+    display.file_meta = data.file_meta
+    display.set_original_encoding(*data.original_encoding)
+    for name in names:
+        if name in data:
+            display[name] = copy.deepcopy(data[name])
+    slope = display.get("RescaleSlope")
+    if slope is not None and slope < 0:
+        lowest = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
+        both_ends = 2 * lowest + 2**data.BitsStored - 1
+        display.RescaleSlope, display.RescaleIntercept = -slope, float(slope) * both_ends + display.RescaleIntercept
+    for table in display.get("VOILUTSequence") or ():
+        count, first, bits = table.LUTDescriptor
+        if bits == 8 and not 0 < count <= 256:
+            table.LUTDescriptor = [count, first, 16]
+    return display
 
 
 def _decode(path: Path, data: pydicom.Dataset) -> np.ndarray:
@@ -178,6 +208,8 @@ def _picture_to_grey(image: Image.Image, file: Image.Image) -> np.ndarray:
         grey = np.asarray(image).astype(np.float32)
         if WHITE_IS_ZERO in getattr(file, "tag_v2", {}).items() and image.mode.startswith("I;16"):
             grey = 65535 - grey  # Pillow turns only 8 bits round
+        elif WHITE_IS_ZERO in getattr(file, "tag_v2", {}).items() and image.mode == "F":
+            grey = grey.max() + grey.min() - grey
         if isinstance(file.info.get("transparency"), int):
             grey[grey == file.info["transparency"]] = 0
         return grey

@@ -63,7 +63,13 @@ def table_source(
 
     drop(frame[image_column].isna(), "no image name")
     frame[image_column] = frame[image_column].astype("string")  # astype(str) spells out what is missing before pandas 3
-    drop(frame[image_column].duplicated(), "duplicate row")
+    drop(frame.duplicated([image_column, *findings]), "duplicate row")
+    twice = frame[image_column].duplicated(keep=False)
+    if twice.any():
+        lines = [index + 2 for index in frame.index[frame[image_column] == frame[image_column][twice].iloc[0]]]
+        raise AttrinetError(f"{labels}: lines {lines[0]} and {lines[1]} say different things of the image "
+                            f"{frame[image_column][twice].iloc[0]!r}; keep one row an image")
+    called = frame[image_column].tolist()
     if views:
         drop(~frame[view_column].astype("string").isin(list(views)), "other view")
     try:
@@ -101,8 +107,8 @@ def table_source(
     if unknown:
         raise AttrinetError(f"{labels}: column {split_column!r} holds {sorted(map(str, unknown))[0]!r}; use train, "
                             "valid, test")
-    names = frame[image_column].tolist()
-    rows = [*box_rows(boxes, manifest, names, findings), *mask_rows(masks, manifest, findings)]
+    names = Names(called, frame[image_column].tolist())
+    rows = [*box_rows(boxes, manifest, names, findings), *mask_rows(masks, manifest, names, findings)]
     options = {
         "labels": str(labels), "images": str(images), "boxes": str(boxes) if boxes else None,
         "masks": str(masks) if masks else None,
@@ -194,31 +200,54 @@ class Files:
         return index
 
 
-def _rows(manifest: pd.DataFrame, names: Sequence[str]) -> dict[str, int]:
-    """What an annotation may call an image → its row; -1 where several are called so."""
-    calls: dict[str, set[int]] = defaultdict(set)
-    for row, called in enumerate(zip(manifest["id"], names, manifest["source"], strict=True)):
-        for name in (called[0], called[1], Path(called[1]).name, Path(called[2]).name, bare_name(called[2])):
-            calls[name].add(row)
-    return {name: rows.pop() if len(rows) == 1 else -1 for name, rows in calls.items()}
+class Names:
+    """Which of the images that are used an annotation means. called: the image column before rows were left out; used:
+    of the rows that are left. A name of an image that was left out means none of the others."""
+
+    def __init__(self, called: Sequence[str], used: Sequence[str]):
+        self.used, self.all = used, set(called)
+        self.row = {name: k for k, name in enumerate(used)}
+        self.bare: dict[str, set[str]] = defaultdict(set)  # last part, with and without suffix → names of the table
+        for name in self.all:
+            for last in (Path(name).name, bare_name(name)):
+                self.bare[last].add(name)
+
+    def find(self, asked: str) -> int | None:
+        """Row of the image; None for one that is not used. Raises ValueError where several are called so."""
+        if asked in self.all:
+            return self.row.get(asked)
+        last = Path(asked).name
+        folders = Path(asked).parts[:-1]
+        found = {name for name in (*self.bare.get(last, ()), *self.bare.get(bare_name(last), ()))
+                 if end_alike(folders, Path(name).parts[:-1])}
+        if len(found) > 1:
+            raise ValueError(asked)
+        return self.row.get(found.pop()) if found else None
+
+
+def end_alike(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Whether two lists of folders are the same from the last one on, as far as both have some."""
+    both = min(len(a), len(b))
+    return both == 0 or a[-both:] == b[-both:]
 
 
 def box_rows(
-    path: str | Path | None, manifest: pd.DataFrame, names: Sequence[str], findings: Sequence[str]
+    path: str | Path | None, manifest: pd.DataFrame, names: Names, findings: Sequence[str]
 ) -> list[dict]:
-    """Boxes of the images and findings that are used; others are ignored, but not all. names: of the label table."""
+    """Boxes of the images and findings that are used; others are ignored, but not all."""
     if path is None:
         return []
     table = read_table(path, dtype={"image": "string", "finding": "string"})
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
-    of, rows, used = _rows(manifest, names), [], 0
+    rows, used = [], 0
     for number, box in enumerate(table.to_dict("records"), start=2):
-        row = of.get(str(box["image"]), of.get(bare_name(str(box["image"]))))
+        try:
+            row = names.find(str(box["image"]))
+        except ValueError as error:
+            raise AttrinetError(f"{path}: line {number}: several images are called {box['image']!r}; write it as in "
+                                "the table of labels") from error
         if row is None or str(box["finding"]) not in findings:
             continue
-        if row < 0:
-            raise AttrinetError(f"{path}: line {number}: several images are called {box['image']!r}; write it as in "
-                                "the table of labels")
         used += 1
         corners = pd.to_numeric(pd.Series([box[k] for k in "xywh"]), errors="coerce").to_numpy(float, na_value=np.nan)
         x, y, w, h = corners
@@ -250,23 +279,51 @@ def side_of(value: object, where: str) -> int:
     return int(side)
 
 
-def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, findings: Sequence[str]) -> list[dict]:
-    """Masks <image id>_<finding>.png (spaces of a finding may be underscores)."""
+def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, names: Names, findings: Sequence[str]) -> list[dict]:
+    """Masks <image>_<finding>.png (spaces of a finding may be underscores) of the images that are used."""
     if folder is None:
         return []
-    files, rows = Files(Path(folder)), []
-    for id in manifest["id"]:
-        for finding in findings:
-            path = files.find(f"{id}_{finding}.png") or files.find(f"{id}_{finding.replace(' ', '_')}.png")
-            if path is None:
-                continue
-            if path == SEVERAL:
-                raise AttrinetError(f"{folder}: several files are called {id}_{finding}.png")
-            mask = read_grey(path) > 0
-            if mask.any():
-                rows.append(notes.mask_row(id, finding, mask))
+    found: dict[tuple[int, int], Path] = {}
+    for path in sorted(Files(Path(folder)).paths):
+        meant = mask_of(Path(folder), path, names, findings)
+        if meant is None:
+            continue
+        if meant in found:
+            raise AttrinetError(f"{folder}: {found[meant]} and {path} are masks of the same image and finding")
+        found[meant] = path
+    rows = []
+    for (row, finding), path in sorted(found.items()):
+        mask = read_grey(Path(folder) / path) > 0
+        if mask.any():
+            check_shape(Path(folder) / path, mask, manifest["source"][row])
+            rows.append(notes.mask_row(manifest["id"][row], findings[finding], mask))
     if not rows:
         raise AttrinetError(f"{folder}: no mask <image>_<finding>.png of any image and finding was found there")
     return rows
 
 
+def mask_of(folder: Path, path: Path, names: Names, findings: Sequence[str]) -> tuple[int, int] | None:
+    """Row and finding that a file below `folder` is the mask of; None for other files, and for images not used."""
+    for finding in sorted(findings, key=len, reverse=True):
+        for end in (f"_{finding}.png", f"_{finding.replace(' ', '_')}.png"):
+            if not path.name.endswith(end):
+                continue
+            try:
+                row = names.find(str(path.with_name(path.name.removesuffix(end))) if path.name != end else "")
+            except ValueError as error:
+                raise AttrinetError(f"{folder / path}: several images are called so; put it into folders that are "
+                                    "called as those of the image") from error
+            if row is not None:
+                return row, findings.index(finding)
+    return None
+
+
+def check_shape(path: Path, mask: np.ndarray, image: str) -> None:
+    """Raise AttrinetError where a mask is no scaled copy of its image: it would lie elsewhere once that is padded."""
+    try:
+        width, height = image_size(image)
+    except AttrinetError:
+        return  # an unreadable image; prepare leaves it out, counts and names it
+    if abs(mask.shape[1] * height - mask.shape[0] * width) > max(width, height, *mask.shape):
+        raise AttrinetError(f"{path}: has {mask.shape[1]}×{mask.shape[0]} pixels, another shape than its image, "
+                            f"{image}, of {width}×{height}")

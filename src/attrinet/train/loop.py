@@ -24,8 +24,9 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     """Train Attri-Net into the run folder `out`; returns the folder of the best model by mean validation AUC.
 
     Stopped by Ctrl-C or SIGTERM it saves and leaves; killed, it continues from the last checkpoint with
-    `resume=True`, and on CPU ends with the same weights and log, bit for bit. Raises AttrinetError for input that
-    cannot be trained on, before training starts, and for losses that are no longer finite.
+    `resume=True`, and on CPU ends with the same weights and log, bit for bit (of several processes, the log up to
+    rounding). Raises AttrinetError for input that cannot be trained on, before training starts, and for losses that are
+    no longer finite.
     """
     store, rows = open_data(config)
     sampler = Sampler(store.labels, rows["train"], store.findings, config.run.batch_size, config.run.seed)

@@ -125,7 +125,7 @@ def run_steps(
                 window[name] += values
 
             bar.update()
-            stop, final = stop_requested(), state.step == total
+            stop, final = any_process(fabric, stop_requested()), state.step == total
             saves = due(config.run.checkpoint_every, state.step) or final or stop
             if due(config.run.log_every, state.step) or final:
                 record = means(job, window)
@@ -139,9 +139,9 @@ def run_steps(
                 sample()
             if saves:
                 finite.weights()
+                state.window = averaged(job, window)
             if job.leads and saves:
                 log.sync()
-                state.window = {name: [float(v) for v in values] for name, values in window.items()}
                 checkpoint.save_checkpoint(out / "checkpoints", state)
             if stop and not final:
                 bar.close()
@@ -196,6 +196,21 @@ def means(job: Job, window: dict[str, list[Tensor | float]]) -> dict[str, float]
     """Mean of each loss since the last record, over all processes."""
     own = torch.tensor([np.mean([float(v) for v in values]) for values in window.values()], dtype=torch.float64)
     return dict(zip(window, job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist(), strict=True))
+
+
+def averaged(job: Job, window: dict[str, list[Tensor | float]]) -> dict[str, list[float]]:
+    """Every loss since the last record, averaged over all processes: what a resumed run begins with, whichever process
+    it is then."""
+    own = torch.tensor([float(v) for values in window.values() for v in values], dtype=torch.float64)
+    means = iter(job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist() if len(own) else ())
+    return {name: [next(means) for _ in values] for name, values in window.items()}
+
+
+def any_process(fabric: Fabric, asked: bool) -> bool:
+    """Whether one of the processes was asked to stop: all do then, after the same step, and that step is saved."""
+    if fabric.world_size == 1:
+        return asked
+    return bool(fabric.all_reduce(torch.tensor(float(asked), device=fabric.device), reduce_op="sum") > 0)
 
 
 def write_scalars(writer: SummaryWriter | None, record: dict[str, float], step: int) -> None:
