@@ -169,10 +169,10 @@ def test_files_beside_an_image_are_not_taken_for_it(tmp_path):
     assert found(source, folder) == ["s0.png", "s1.png", "deep/s2.dcm"]
 
 
-def test_a_folder_named_otherwise_does_where_nothing_else_is_called_so(tmp_path):
-    folder = pictures(tmp_path / "png", "all/a.png", "all/b.png")
-    source = table_source(labelled(tmp_path, ["old/a.png", "old/b"]), folder)
-    assert found(source, folder) == ["all/a.png", "all/b.png"]
+def test_what_lies_in_another_folder_is_another_image_though_nothing_else_is_called_so(tmp_path):
+    folder = pictures(tmp_path / "png", "p2/view1.png", "c.png")
+    source = table_source(labelled(tmp_path, ["p1/view1.png", "old/c.png"]), folder)
+    assert found(source, folder) == ["c.png"] and source.excluded["file missing"] == 1
 
 
 def test_two_rows_that_lead_to_one_file_are_an_error(tmp_path):
@@ -198,6 +198,8 @@ def test_the_last_part_of_a_uid_is_no_suffix(tmp_path):
     masks = pictures(tmp_path / "masks", "zero.png", *[f"{name}_Edema.png" for name in names])
     source = table_source(labelled(tmp_path, names), folder, masks=masks)
     assert source.manifest["id"].tolist() == names and source.annotations["id"].tolist() == names
+    source = table_source(labelled(tmp_path, [names[0], "1.2.840.113.1"]), folder)  # no file is called so
+    assert source.manifest["id"].tolist() == names[:1] and source.excluded["file missing"] == 1
 
 
 def box(tmp_path, **changes):
@@ -286,6 +288,8 @@ def test_rows_of_one_image_that_contradict_each_other_are_an_error(tmp_path, ima
     assert table_source(write(tmp_path, same), images).excluded["duplicate row"] == 1
     with pytest.raises(AttrinetError, match="labels.csv: lines 2 and 3 say different things of the image 'a.png'"):
         table_source(write(tmp_path, same | {"Edema": [1, 0, 0]}), images)
+    with pytest.raises(AttrinetError, match="say different things"):
+        table_source(write(tmp_path, same | {"patient": ["x", "z", "y"]}), images)
 
 
 def test_a_policy_for_an_unknown_finding_is_an_error(tmp_path, images):

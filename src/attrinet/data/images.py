@@ -27,8 +27,8 @@ WHITE_IS_ZERO = (262, 0)  # the TIFF tag PhotometricInterpretation and its value
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's "L"
 PERCENTILES = {"paper": (5.0, 95.0), "nih-code": (0.95, 99.05)}  # §4.1.1; the authors' NIH code says 0.95
 INTENSITIES = (*PERCENTILES, "minmax", "none")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".dcm", ".dicom",
-            ".ima")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".j2k", ".jpx", ".tif", ".tiff", ".bmp", ".gif", ".webp",
+            ".pbm", ".pgm", ".ppm", ".pnm", ".dcm", ".dicom", ".ima")
 
 
 def bare_name(path: str | os.PathLike) -> str:

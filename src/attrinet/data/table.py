@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from attrinet.data import annotations as notes
-from attrinet.data.images import SIDE_LIMIT, SUFFIXES, bare_name, image_size, read_grey
+from attrinet.data.images import SIDE_LIMIT, bare_name, image_size, read_grey
 from attrinet.data.manifest import check, known, need_columns, policy_for, split_by_patient, uncertain_to_label
 from attrinet.data.source import SPLITS, Source
 from attrinet.errors import AttrinetError
@@ -31,8 +31,8 @@ def table_source(
     """A CSV or Parquet table with one row an image and one column a finding.
 
     labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown).
-    images: folder searched, with its subfolders, for the names in image_column, with or without their suffix. A name
-    with folders must lie in folders of these names, or be the only one so called in table and folder.
+    images: folder searched, with its subfolders, for the names in image_column, with or without their suffix; see
+    Files.find.
     findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
     None: every image counts as a patient of its own. split_column: train, valid, test; without it a split by patient
     at `fractions` is made from `seed`. views: keep only these values of view_column.
@@ -63,7 +63,7 @@ def table_source(
 
     drop(frame[image_column].isna(), "no image name")
     frame[image_column] = frame[image_column].astype("string")  # astype(str) spells out what is missing before pandas 3
-    drop(frame.duplicated([image_column, *findings]), "duplicate row")
+    drop(frame.duplicated([image_column, *named, *findings]), "duplicate row")
     twice = frame[image_column].duplicated(keep=False)
     if twice.any():
         lines = [index + 2 for index in frame.index[frame[image_column] == frame[image_column][twice].iloc[0]]]
@@ -77,9 +77,8 @@ def table_source(
     except AttrinetError as error:
         raise AttrinetError(f"{labels}: {error}") from error
     drop(values.isna().all(axis=1), "no label")
-    files, often = Files(images), Counter(Path(name).name for name in frame[image_column])
-    paths = pd.Series([files.find(name, alone=often[Path(name).name] == 1) for name in frame[image_column]],
-                      frame.index, dtype=object)
+    files = Files(images)
+    paths = pd.Series([files.find(name) for name in frame[image_column]], frame.index, dtype=object)
     drop(paths == SEVERAL, "several files of that name")
     drop(paths[frame.index].isna(), "file missing")
     if frame.empty:
@@ -162,11 +161,11 @@ class Files:
         self._whole = self._index(len)
         self._ends: dict[int, dict[str, list[Path]]] = {}
 
-    def find(self, asked: str, alone: bool = False) -> str | None:
+    def find(self, asked: str) -> str | None:
         """The one file that `asked` can mean; None where there is none, SEVERAL where one cannot tell.
 
-        Its folders must end as those of the file, as far as both have some; not where `alone`, which says that nothing
-        else in the table is called so. Of several files of a name without suffix, those that are images count.
+        Its folders must end as those of the file, as far as both have some: what lies in other folders is of another
+        patient. A name without suffix is that of an image file.
         """
         parts = [part for part in Path(asked).parts if part != os.sep]
         if not parts:
@@ -174,14 +173,8 @@ class Files:
         found = self._ending(len(parts)).get("/".join(parts), [])
         for k in range(1, len(parts)):  # files that lie in fewer folders
             found = found or self._whole.get("/".join(parts[k:]), [])
-        if alone:
-            found = found or self._ending(1).get(parts[-1], [])
-        for better in ([path for path in found if path == Path(asked)],
-                       [path for path in found if path.name == parts[-1]],
-                       [path for path in found if path.suffix.lower() in SUFFIXES]):
-            if better:
-                found = better
-                break
+        found = ([path for path in found if path == Path(asked)] or
+                 [path for path in found if path.name == parts[-1]] or found)
         return None if not found else SEVERAL if len(found) > 1 else str(self.folder / found[0])
 
     def _ending(self, count: int) -> dict[str, list[Path]]:
@@ -195,7 +188,7 @@ class Files:
         for path in self.paths:
             parts = path.parts
             if count(parts) <= len(parts):
-                for name in {path.name, path.stem}:
+                for name in {path.name, bare_name(path)}:
                     index["/".join([*parts[len(parts) - count(parts) : -1], name])].append(path)
         return index
 
