@@ -97,8 +97,6 @@ def run_steps(
     with run_lock(out, fabric), checkpoint.writable(out), stop_requests() as stop_requested:
         if job.leads:
             begin(out, config, resume)
-            if begun:
-                begun()
         fabric.barrier()
         found = checkpoint.checkpoints(out / "checkpoints")
         if found:
@@ -108,6 +106,10 @@ def run_steps(
                                 "labels, annotations or splits are others; name that one by data.store=…, or start a "
                                 "new run with --out")
         state.data = job.store.identity
+        if job.leads:  # now that nothing is wrong with it
+            write_atomically(out / "config.yaml", lambda p: p.write_text(dump_config(config)), checkpoint.RESUME)
+            if begun:
+                begun()
         start = state.step
         log = MetricsLog(out, start, enabled=job.leads)
         writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if job.leads else None
@@ -153,7 +155,7 @@ def run_steps(
 
 
 def begin(out: Path, config: Config, resume: bool) -> None:
-    """Make or reopen the run folder and write its configuration."""
+    """Make or reopen the run folder."""
     saved = out / "config.yaml"
     if saved.exists() and not resume:
         raise AttrinetError(f"{out}: already holds a run; go on with --resume, or name another folder with --out")
@@ -164,7 +166,6 @@ def begin(out: Path, config: Config, resume: bool) -> None:
     shutil.rmtree(out / "best.tmp", ignore_errors=True)
     if saved.exists():
         check_same(saved, config)
-    write_atomically(saved, lambda p: p.write_text(dump_config(config)), checkpoint.RESUME)
     checkpoint.repair_folder(out / "best")
 
 
