@@ -129,7 +129,7 @@ tables() {
         runs/phantom_64/seed-[012]/{unguided_long,guided_long,bcos,bcos_guided,resnet}
     python benchmarks/summarise.py bench runs/nih_64/seed-[012]/{unguided,guided,bcos,resnet}
     python benchmarks/evidence_scale.py \
-        runs/phantom_64/seed-0/{unguided,unguided_long,sparse_long,guided_long,bcos,resnet:gradcam}
+        runs/phantom_64/seed-0/{unguided,unguided_long,sparse_long,guided_long,bcos,bcos_guided,resnet:gradcam}
     python benchmarks/evidence_scale.py runs/nih_64/seed-0/{unguided,guided,bcos,resnet:gradcam}
     python benchmarks/summarise.py curves runs/phantom_64/seed-[012]/{unguided,unguided_bf16}
     attrinet compare runs/nih_64/seed-*/{unguided,guided,resnet,bcos} --out runs/tables/nih_64
