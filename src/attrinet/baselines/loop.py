@@ -95,8 +95,10 @@ def losses_of(
     own = share(job.fabric, labels)
     present = int((labels == 1).sum())
     guided = guidance is not None and present > 0
-    asked = torch.from_numpy(positives_first(own))
-    maps, logits = model.contributions(images, asked, differentiable=True) if guided else (None, model(images))
+    if guided:
+        maps, logits = model.contributions(images, torch.from_numpy(positives_first(own)), differentiable=True)
+    else:
+        logits = model(images)
     world = job.fabric.world_size
     known = int((~np.isnan(labels)).sum())
     terms = {"classification": cross_entropy(logits, torch.from_numpy(own)) * world / max(known, 1)}

@@ -14,7 +14,6 @@ from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.facts import read_json
-from attrinet.folder import load
 from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import NAMES, build
 from attrinet.report.compare_build import build_comparison
@@ -48,14 +47,15 @@ def command(runs, out, dataset, autoencoder, device, quiet) -> None:
       attrinet compare runs/resnet runs/bcos runs/plain runs/guided --out comparison
       attrinet compare runs/chexpert* --out comparison --dataset chexpert
     """
-    evaluations = [one for run in dict.fromkeys(runs) for one in evaluations_of(run)]
-    made = build_comparison(out, evaluations, dataset=dataset, source=Source(device, autoencoder), progress=not quiet)
+    source = Source(device, autoencoder)
+    evaluations = [one for run in dict.fromkeys(runs) for one in evaluations_of(run, source)]
+    made = build_comparison(out, evaluations, dataset=dataset, source=source, progress=not quiet)
     for what, why in made.missing:
         click.echo(f"not made: {what}: {why}")
     click.echo(f"written: {out / 'index.md'}")
 
 
-def evaluations_of(run: Path) -> list[Judged]:
+def evaluations_of(run: Path, source: Source) -> list[Judged]:
     """Raises AttrinetError for a folder that is no evaluated run, and for an evaluation of other weights than its."""
     if not (run / "config.yaml").is_file():
         raise AttrinetError(f"{run}: no run folder (no config.yaml there); give the folders that attrinet train wrote")
@@ -63,7 +63,7 @@ def evaluations_of(run: Path) -> list[Judged]:
     unusual = {k: v for k, v in config.items() if v != usual[k] and k not in (*NOT_UNUSUAL, *BOOKKEEPING)}
     trained_on = read_json(run, "best/training.json").get("data", config["data.store"])
     found = read_run(run, config | {TRAINED_ON: json.dumps(trained_on, sort_keys=True)}, unusual, NAMES)
-    own = weights_hash(load(run)) if any("weights" in one.metrics for one in found) else None
+    own = weights_hash(source.run(run).model) if any("weights" in one.metrics for one in found) else None
     for one in found:
         if one.metrics.get("weights", own) != own:
             raise AttrinetError(f"{one.folder}: is of other weights than {run} has now; run attrinet evaluate again")

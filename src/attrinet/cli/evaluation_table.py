@@ -73,8 +73,8 @@ def confounded(section: dict | None) -> list[str]:
         said.append(f"positive centre {section['centres'][finding]:.3f}")
     if own:
         said.append(f"maps {cell(own['sensitivity'])}")
-    if own and own["blank"]:
-        said.append(f"{own['blank']} of {own['images']} maps left out, as blank")
+        if own["blank"]:
+            said.append(f"{own['blank']} of {own['images']} maps left out, as blank")
     lines = []
     if said:
         lines.append(f"confounder sensitivity for {finding} (chance {chance['sensitivity']}): {', '.join(said)}")

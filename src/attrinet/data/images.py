@@ -107,13 +107,17 @@ def _read_dicom(path: Path) -> np.ndarray:
 
     image = shown(pixels)
     if photometric == "MONOCHROME1":
-        first = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
-        ends = np.array([first, first + 2**data.BitsStored - 1]).astype(pixels.dtype)
-        image = shown(ends).sum() - image
+        image = shown(np.array(_ends(data)).astype(pixels.dtype)).sum() - image
     padding = _is_padding(pixels, data)
     if padding.any() and not padding.all():
         image[padding] = image[~padding].min()
     return image
+
+
+def _ends(data: pydicom.Dataset) -> tuple[int, int]:
+    """Lowest and highest stored value that the file can show."""
+    lowest = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
+    return lowest, lowest + 2**data.BitsStored - 1
 
 
 def _display(data: pydicom.Dataset) -> pydicom.Dataset:
@@ -133,8 +137,7 @@ def _display(data: pydicom.Dataset) -> pydicom.Dataset:
             display[name] = copy.deepcopy(data[name])
     slope = display.get("RescaleSlope")
     if slope is not None and slope < 0:
-        lowest = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
-        both_ends = 2 * lowest + 2**data.BitsStored - 1
+        both_ends = sum(_ends(data))
         display.RescaleSlope, display.RescaleIntercept = -slope, float(slope) * both_ends + display.RescaleIntercept
     for table in display.get("VOILUTSequence") or ():
         count, first, bits = table.LUTDescriptor
@@ -206,10 +209,11 @@ def _picture_to_grey(image: Image.Image, file: Image.Image) -> np.ndarray:
     """image: upright. file: as opened, which alone knows the format."""
     if image.mode in DEEP_MODES:
         grey = np.asarray(image).astype(np.float32)
-        if WHITE_IS_ZERO in getattr(file, "tag_v2", {}).items() and image.mode.startswith("I;16"):
-            grey = 65535 - grey  # Pillow turns only 8 bits round
-        elif WHITE_IS_ZERO in getattr(file, "tag_v2", {}).items() and image.mode == "F":
-            grey = grey.max() + grey.min() - grey
+        if WHITE_IS_ZERO in getattr(file, "tag_v2", {}).items():  # Pillow turns only 8 bits round
+            if image.mode.startswith("I;16"):
+                grey = 65535 - grey
+            elif image.mode == "F":
+                grey = grey.max() + grey.min() - grey
         if isinstance(file.info.get("transparency"), int):
             grey[grey == file.info["transparency"]] = 0
         return grey

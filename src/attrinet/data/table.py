@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def table_source(
 
     labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown).
     images: folder searched, with its subfolders, for the names in image_column, with or without their suffix; see
-    Files.find.
+    Paths.levels.
     findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
     None: every image counts as a patient of its own. split_column: train, valid, test; without it a split by patient
     at `fractions` is made from `seed`. views: keep only these values of view_column.
@@ -66,9 +67,10 @@ def table_source(
     drop(frame.duplicated([image_column, *named, *findings]), "duplicate row")
     twice = frame[image_column].duplicated(keep=False)
     if twice.any():
-        lines = [index + 2 for index in frame.index[frame[image_column] == frame[image_column][twice].iloc[0]]]
-        raise AttrinetError(f"{labels}: lines {lines[0]} and {lines[1]} say different things of the image "
-                            f"{frame[image_column][twice].iloc[0]!r}; keep one row an image")
+        name = frame[image_column][twice].iloc[0]
+        first, second = frame.index[frame[image_column] == name][:2] + 2
+        raise AttrinetError(f"{labels}: lines {first} and {second} say different things of the image {name!r}; keep "
+                            "one row an image")
     called = frame[image_column].tolist()
     if views:
         drop(~frame[view_column].astype("string").isin(list(views)), "other view")
@@ -81,20 +83,22 @@ def table_source(
     paths = pd.Series([files.find(name) for name in frame[image_column]], frame.index, dtype=object)
     drop(paths == SEVERAL, "several files of that name")
     drop(paths[frame.index].isna(), "file missing")
+    paths = paths[frame.index]
     if frame.empty:
         raise AttrinetError(f"{labels}: no image is left ({dict(excluded)}); are the images in {images}?")
 
-    twice = paths[frame.index].duplicated(keep=False)
+    twice = paths.duplicated(keep=False)
     if twice.any():
-        first, second = frame[image_column][twice & (paths[frame.index] == paths[frame.index][twice].iloc[0])].iloc[:2]
-        raise AttrinetError(f"{labels}: {first!r} and {second!r} in column {image_column!r} lead to one file, "
-                            f"{paths[frame.index][twice].iloc[0]}; name each image by its path below {images}")
+        path = paths[twice].iloc[0]
+        first, second = frame[image_column][paths == path].iloc[:2]
+        raise AttrinetError(f"{labels}: {first!r} and {second!r} in column {image_column!r} lead to one file, {path}; "
+                            f"name each image by its path below {images}")
     patients = frame[patient_column].astype("string") if patient_column else frame[image_column]
     if not patient_column:
         warnings.warn("no patient column: images of one patient may come to stand in different splits", stacklevel=2)
     manifest = pd.DataFrame({
         "id": frame[image_column].map(bare_name),
-        "source": paths[frame.index],
+        "source": paths,
         "patient": patients,
         "split": frame[split_column].astype("string") if split_column else split_by_patient(patients, fractions, seed),
         "view": frame[view_column].astype("string") if view_column else None,
@@ -148,42 +152,28 @@ def label_columns(frame: pd.DataFrame, others: set[str | None]) -> tuple[str, ..
     return tuple(found)
 
 
-class Files:
-    """The files of a folder and its subfolders, to be found by name. Raises AttrinetError where there is no folder."""
+class Paths:
+    """Relative paths, to be found by how they end, with or without the suffix of an image."""
 
-    def __init__(self, folder: Path):
-        if not folder.is_dir():
-            raise AttrinetError(f"{folder}: no such folder of images")
-        self.folder, self.paths = folder, []
-        for parent, _, names in os.walk(folder):
-            below = Path(os.path.relpath(parent, folder))
-            self.paths += [below / name for name in names]
+    def __init__(self, paths: Iterable[Path]):
+        self.paths = list(paths)
         self._whole = self._index(len)
         self._ends: dict[int, dict[str, list[Path]]] = {}
 
-    def find(self, asked: str) -> str | None:
-        """The one file that `asked` can mean; None where there is none, SEVERAL where one cannot tell.
+    def levels(self, parts: Sequence[str]) -> Iterator[list[Path]]:
+        """Paths that end in these folders and this name; then, folder by folder fewer, those whose all these end in.
 
-        Its folders must end as those of the file, as far as both have some: what lies in other folders is of another
-        patient. A name without suffix is that of an image file.
+        So folders must agree as far as both have some: what lies in other folders is of another patient.
         """
-        parts = [part for part in Path(asked).parts if part != os.sep]
-        if not parts:
-            return None
-        found = self._ending(len(parts)).get("/".join(parts), [])
-        for k in range(1, len(parts)):  # files that lie in fewer folders
-            found = found or self._whole.get("/".join(parts[k:]), [])
-        found = ([path for path in found if path == Path(asked)] or
-                 [path for path in found if path.name == parts[-1]] or found)
-        return None if not found else SEVERAL if len(found) > 1 else str(self.folder / found[0])
-
-    def _ending(self, count: int) -> dict[str, list[Path]]:
-        """Last `count` parts of a path, with and without suffix → paths."""
+        count = len(parts)
         if count not in self._ends:
-            self._ends[count] = self._index(lambda parts: count)
-        return self._ends[count]
+            self._ends[count] = self._index(lambda _: count)
+        yield self._ends[count].get("/".join(parts), [])
+        for k in range(1, count):
+            yield self._whole.get("/".join(parts[k:]), [])
 
     def _index(self, count: Callable[[tuple[str, ...]], int]) -> dict[str, list[Path]]:
+        """The last `count` parts of a path, with and without suffix → the paths."""
         index: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
             parts = path.parts
@@ -193,35 +183,53 @@ class Files:
         return index
 
 
+class Files(Paths):
+    """The files of a folder and its subfolders. Raises AttrinetError where there is no folder."""
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise AttrinetError(f"{folder}: no such folder of images")
+        self.folder = folder
+        super().__init__(Path(os.path.relpath(parent, folder)) / name
+                         for parent, _, names in os.walk(folder) for name in names)
+
+    def find(self, asked: str) -> str | None:
+        """The one file that `asked` can mean (see levels); None where there is none, SEVERAL where one cannot tell."""
+        parts = [part for part in Path(asked).parts if part != os.sep]
+        if not parts:
+            return None
+        found = next(filter(None, self.levels(parts)), [])
+        found = ([path for path in found if path == Path(asked)] or
+                 [path for path in found if path.name == parts[-1]] or found)
+        return None if not found else SEVERAL if len(found) > 1 else str(self.folder / found[0])
+
+
 class Names:
     """Which of the images that are used an annotation means. called: the image column before rows were left out; used:
     of the rows that are left. A name of an image that was left out means none of the others."""
 
     def __init__(self, called: Sequence[str], used: Sequence[str]):
-        self.used, self.all = used, set(called)
+        self.called = set(called)
         self.row = {name: k for k, name in enumerate(used)}
-        self.bare: dict[str, set[str]] = defaultdict(set)  # last part, with and without suffix → names of the table
-        for name in self.all:
-            for last in (Path(name).name, bare_name(name)):
-                self.bare[last].add(name)
+
+    @cached_property
+    def _paths(self) -> Paths:
+        return Paths(map(Path, self.called))
+
+    @cached_property
+    def _row_of_path(self) -> dict[Path, int]:
+        return {Path(name): k for name, k in self.row.items()}
 
     def find(self, asked: str) -> int | None:
         """Row of the image; None for one that is not used. Raises ValueError where several are called so."""
-        if asked in self.all:
+        if asked in self.called:
             return self.row.get(asked)
-        last = Path(asked).name
-        folders = Path(asked).parts[:-1]
-        found = {name for name in (*self.bare.get(last, ()), *self.bare.get(bare_name(last), ()))
-                 if end_alike(folders, Path(name).parts[:-1])}
+        want = Path(asked)
+        found = {path for name in (want.name, bare_name(want))
+                 for level in self._paths.levels((*want.parts[:-1], name)) for path in level}
         if len(found) > 1:
             raise ValueError(asked)
-        return self.row.get(found.pop()) if found else None
-
-
-def end_alike(a: Sequence[str], b: Sequence[str]) -> bool:
-    """Whether two lists of folders are the same from the last one on, as far as both have some."""
-    both = min(len(a), len(b))
-    return both == 0 or a[-both:] == b[-both:]
+        return self._row_of_path.get(found.pop()) if found else None
 
 
 def box_rows(

@@ -56,11 +56,12 @@ def choose_thresholds(model: Classifier, store: Store, batch_size: int = 16) -> 
 
 def prediction_sections(scope: Scope) -> dict:
     """auc, average_precision, calibration and calls."""
+    calls = call_intervals(scope)
     return {
         "auc": per_finding(scope, weighted_auc, both_kinds),
         "average_precision": per_finding(scope, weighted_average_precision, both_kinds),
         "calibration": per_finding(scope, weighted_calibration_error, lambda labels: [~np.isnan(labels)]),
-        "calls": {name: {"threshold": float(scope.thresholds[c]), **call_intervals(scope, c)}
+        "calls": {name: {"threshold": float(scope.thresholds[c]), **calls[name]}
                   for c, name in enumerate(scope.store.findings)},
     }
 
@@ -85,14 +86,18 @@ def both_kinds(labels: np.ndarray) -> list[np.ndarray]:
     return [labels == 1, labels == 0]
 
 
-def call_intervals(scope: Scope, finding: int) -> dict[str, Interval]:
-    """Sensitivity and specificity at the threshold."""
-    labels, called = scope.labels[:, finding], scope.called[:, finding]
-    hits, spared = np.where(labels == 1, called, np.nan), np.where(labels == 0, ~called, np.nan)
-    lone = np.array([[scope.bootstrap.lone(group) for group in both_kinds(labels)]])
-    (found, _) = scope.bootstrap.with_mean(
-        lambda w: np.column_stack([weighted_mean(hits, w), weighted_mean(spared, w)])[:, None], lone)
-    return dict(zip(("sensitivity", "specificity"), found, strict=True))
+def call_intervals(scope: Scope) -> dict[str, dict[str, Interval]]:
+    """Sensitivity and specificity at the threshold of every finding."""
+    labels, called = scope.labels.T, scope.called.T
+    right = np.stack([np.where(labels == 1, called, np.nan), np.where(labels == 0, ~called, np.nan)], 1)  # (C, 2, N)
+
+    def statistic(w):
+        return np.array([[weighted_mean(each, w) for each in pair] for pair in right]).transpose(2, 0, 1)
+
+    lone = np.array([[scope.bootstrap.lone(group) for group in both_kinds(own)] for own in labels])
+    found = scope.bootstrap.with_mean(statistic, lone)[:-1]
+    return {name: dict(zip(("sensitivity", "specificity"), pair, strict=True))
+            for name, pair in zip(scope.store.findings, found, strict=True)}
 
 
 def prediction_table(scope: Scope) -> pd.DataFrame:
