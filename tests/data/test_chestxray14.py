@@ -153,6 +153,16 @@ def test_a_smaller_copy_beside_the_images_is_not_taken_for_them(root):
         chestxray14_source(root)
 
 
+def test_rows_of_an_image_that_contradict_each_other_are_refused(root):
+    table = root / "Data_Entry_2017.csv"
+    lines = table.read_text().splitlines()
+    image, labels, *rest = lines[1].split(",")
+    other = "Cardiomegaly" if "Cardiomegaly" not in labels else "Effusion"
+    table.write_text("\n".join([*lines, ",".join([image, other, *rest])]) + "\n")
+    with pytest.raises(AttrinetError, match=f"Data_Entry_2017.csv: two rows .* '{image.removesuffix('.png')}'"):
+        chestxray14_source(root)
+
+
 def test_what_is_left_out_is_counted_by_reason(root):
     source = chestxray14_source(root)
     assert source.excluded == {"duplicate row": 1, "in neither list": 1, "file missing": 1,

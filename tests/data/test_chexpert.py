@@ -150,6 +150,15 @@ def test_full_size_batches_side_by_side_are_one_dataset(small, tmp_path):
     assert len(chexpert_source(batches).manifest) == 6
 
 
+def test_rows_of_an_image_that_contradict_each_other_are_refused(small):
+    table = pd.read_csv(small / "train.csv")
+    again = table[table["Path"].str.contains("patient00001")].iloc[:1].copy()
+    again["Cardiomegaly"] = 1 - again["Cardiomegaly"].fillna(0)
+    pd.concat([table, again]).to_csv(small / "train.csv", index=False)
+    with pytest.raises(AttrinetError, match=f"train.csv .*two rows .* '{FIRST}'"):
+        chexpert_source(small)
+
+
 def test_what_is_left_out_is_counted_by_reason(small):
     source = chexpert_source(small)
     assert {k: v for k, v in source.excluded.items() if v} == {"duplicate row": 1, "lateral view": 2, "file missing": 1}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from attrinet.data import annotations as notes
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import first_line, known, leave_out, need_columns, split_by_patient
+from attrinet.data.manifest import first_line, known, leave_out, need_columns, one_row_an_image, split_by_patient
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
 from attrinet.errors import AttrinetError
@@ -49,8 +49,8 @@ def chestxray14_source(
     guides with 40 % of the boxes (§4.1.2); its code leaves the images of these in the test set all the same.
 
     Left out and counted: duplicate rows, images in neither list, other views, files missing, and listed images that
-    have no row in the table. Raises AttrinetError naming the option, file or line that is wrong, and for an image or a
-    patient in both lists.
+    have no row in the table. Raises AttrinetError naming the option, file or line that is wrong, for two rows of one
+    image that differ, and for an image or a patient in both lists.
     """
     findings, views, root = tuple(findings), tuple(views), Path(root)
     check_options(findings, views, valid_fraction, box_train)
@@ -60,7 +60,7 @@ def chestxray14_source(
 
     excluded: Counter[str] = Counter()
     frame = read_labels(table, findings)
-    frame = leave_out(frame, frame["id"].duplicated(), "duplicate row", excluded)
+    frame = one_row_an_image(frame, str(table), excluded)
     split, excluded["listed without a row of labels"] = official_split(frame, lists, table)
     frame = leave_out(frame.assign(split=split), split.isna(), "in neither list", excluded)
     # Drawn before anything else is left out, so that the same patients validate whatever views are chosen

@@ -18,6 +18,7 @@ from attrinet.data.manifest import (
     known,
     leave_out,
     need_columns,
+    one_row_an_image,
     policy_for,
     split_by_patient,
     uncertain_to_label,
@@ -56,7 +57,8 @@ def chexpert_source(
     validation images join train, so that guidance can learn from their segmentations without being validated on them.
 
     Left out and counted: duplicate rows, other views, images without any label, files missing. Raises AttrinetError
-    naming the option, file or row that is wrong, and for a patient in two of the official splits.
+    naming the option, file or row that is wrong, for two rows of an image that differ, and for a patient in two of the
+    official splits.
     """
     findings, views = tuple(findings), tuple(views)
     check_options(findings, views, uncertain, blank, valid, valid_fraction)
@@ -76,7 +78,7 @@ def chexpert_source(
         if len(rows) and rows["source"].isna().all():
             raise AttrinetError(f"{path}: none of its {len(rows)} images was found in {images} or {path.parent}; want "
                                 f"them at {'/'.join(rows['id'].iloc[0].split('_', 2))}.jpg below a folder {split}/")
-    frame, excluded = usable(frame, findings, views)
+    frame, excluded = usable(frame, findings, views, " and ".join(map(str, tables.values())))
     if valid == "train":
         frame["split"] = split_train(frame, valid_fraction, seed)
 
@@ -193,10 +195,12 @@ def image_files(folder: Path) -> dict[str, str]:
     return files
 
 
-def usable(frame: pd.DataFrame, findings: Sequence[str], views: Sequence[str]) -> tuple[pd.DataFrame, dict]:
-    """Rows that can be used, and reason → number of the others."""
+def usable(
+    frame: pd.DataFrame, findings: Sequence[str], views: Sequence[str], where: str
+) -> tuple[pd.DataFrame, dict]:
+    """Rows that can be used, and reason → number of the others. where: the tables, for messages."""
     excluded: Counter[str] = Counter()
-    frame = leave_out(frame, frame["id"].duplicated(), "duplicate row", excluded)
+    frame = one_row_an_image(frame, where, excluded)
     wanted = frame["view"].isin(list(views)) | ~frame["lateral"] & ("frontal" in views)
     frame = leave_out(frame, ~wanted & frame["lateral"], "lateral view", excluded)
     for name in ("AP", "PA"):

@@ -89,6 +89,19 @@ def leave_out(frame: pd.DataFrame, rows: pd.Series, reason: str, excluded: Count
     return frame[~rows]
 
 
+def one_row_an_image(frame: pd.DataFrame, where: str, excluded: Counter[str]) -> pd.DataFrame:
+    """The frame without rows that say the same again, which `excluded` counts.
+
+    Raises AttrinetError, with `where` the rows come from, for an image of which two rows say different things.
+    """
+    frame = leave_out(frame, frame.duplicated(), "duplicate row", excluded)
+    twice = frame["id"].duplicated()
+    if twice.any():
+        raise AttrinetError(f"{where}: two rows say different things of the image {frame['id'][twice].iloc[0]!r}; keep "
+                            "one row an image")
+    return frame
+
+
 def check(source: Source) -> None:
     """Raise AttrinetError for anything that would make a store misleading; see Source for what is expected."""
     frame, name = source.manifest, source.name
