@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
 import pytest
@@ -36,8 +37,9 @@ def test_it_serves_on_localhost_says_where_and_leaves_nothing_when_stopped(viewe
     assert not list(tmp_path.glob("attrinet-view-*"))
 
 
-def test_a_port_in_use_and_a_store_that_is_not_there_are_said_in_one_line(viewed, tmp_path):
+def test_a_port_in_use_and_a_store_that_is_not_there_are_said_in_one_line(viewed, tmp_path, monkeypatch):
     run, store = viewed
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with socket.create_server(("localhost", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments, message in [
@@ -48,3 +50,4 @@ def test_a_port_in_use_and_a_store_that_is_not_there_are_said_in_one_line(viewed
             with pytest.raises(AttrinetError, match=message) as failure:
                 CliRunner().invoke(command, [str(run.path), *arguments], catch_exceptions=False)
             assert "\n" not in str(failure.value)
+    assert not list(tmp_path.iterdir())

@@ -36,8 +36,8 @@ def command(run, store, host, port, device) -> None:
     except ModuleNotFoundError as error:
         raise AttrinetError(f"attrinet view needs {error.name}: pip install 'attrinet[viewer]'") from error
     opened = open_run(run, device)
-    app = create_app(opened, usable_store(opened, store), host=host)
-    listening = listen(host, port)
+    chosen, listening = usable_store(opened, store), listen(host, port)
+    app = create_app(opened, chosen, host=host)
     name = f"[{host}]" if ":" in host else host
     click.echo(f"{opened.model.name} of {run}: http://{name}:{listening.getsockname()[1]}/ (Ctrl-C stops)")
     if host not in LOCAL:
