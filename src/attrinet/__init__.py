@@ -1,8 +1,7 @@
 """attrinet: a multi-label image classifier whose explanation is its decision (Attri-Net, Sun et al., MELBA 2025).
 
 model = attrinet.load("runs/demo/best")
-image = attrinet.read_image("study.dcm", size=model.image_size)
-out = model.explain(image)          # .probabilities, .attribution, .counterfactual, .contributions, .evidence
+out = model.explain("study.dcm")    # .probabilities, .attribution, .counterfactual, .contributions, .evidence
 model.global_explanation()          # .positive_center, .negative_center, .weights
 """
 

@@ -6,4 +6,4 @@ class AttrinetError(Exception):
 
 
 class Stopped(AttrinetError):
-    """Work was interrupted on request and saved; it can be resumed. The command line exits with code 130."""
+    """Work was interrupted on request, and nothing is half-written. The command line exits with code 130."""

@@ -1,7 +1,12 @@
 """`attrinet prepare` has a subcommand for every dataset, and what the documentation tells to type is understood."""
 
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from click.testing import CliRunner
 from attrinet.cli import cli
 from attrinet.cli.prepare import command
 from attrinet.data.catalog import CATALOG
+from attrinet.data.store import Store
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 OF_STORES = {"shortcut", "verify"}  # these take a prepared store, not a dataset
@@ -45,3 +51,18 @@ def test_a_configuration_trains_on_the_store_that_its_command_makes(path):
         assert parsed(line)["out"]
     if lines:  # the last one makes it, of what those before made
         assert str(parsed(lines[-1])["out"]) == yaml.safe_load(text)["data"]["store"]
+
+
+def test_ctrl_c_stops_with_130_and_one_line_and_leaves_the_folder_usable(tmp_path):
+    arguments = ["prepare", "phantom", "--size", "32", "--out", str(tmp_path / "store")]
+    with subprocess.Popen([sys.executable, "-m", "attrinet", *arguments, "--n", "100000"], stderr=subprocess.PIPE,
+                          text=True, start_new_session=True) as process:
+        while not list(tmp_path.rglob("*.npy")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in said
+    assert said.splitlines()[-1].startswith("attrinet: stopped; ")
+    done = CliRunner().invoke(cli, [*arguments, "--n", "30"], catch_exceptions=False)
+    assert done.exit_code == 0 and len(Store.open(tmp_path / "store")) == 30

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
+from attrinet.baselines.loop import train as train_baseline
 from attrinet.data.sampling import Sampler
 from attrinet.errors import AttrinetError
 from attrinet.folder import load
@@ -195,4 +196,8 @@ def test_what_cannot_be_trained_is_refused_at_once(config, tmp_path, phantoms):
         train(config(f"data.store={tmp_path / 'none'}"), tmp_path / "b", progress=False)
     with pytest.raises(AttrinetError, match=r"guidance\.mode='maks'"):
         train(config("guidance.mode=maks"), tmp_path / "c", progress=False)
+    for kind, other in (("resnet50", train), ("attrinet", train_baseline)):
+        chosen = load_config(None, [f"data.store={phantoms.path}", f"model.kind={kind}"])
+        with pytest.raises(AttrinetError, match=f"model.kind={kind}: attrinet.*loop.train trains this kind"):
+            other(chosen, tmp_path / "a", progress=False)
     assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()

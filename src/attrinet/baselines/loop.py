@@ -19,6 +19,7 @@ from attrinet.baselines import BASELINES
 from attrinet.baselines.backbone import Backbone, load_pretrained
 from attrinet.baselines.epochs import Epochs
 from attrinet.data.sampling import label_pools
+from attrinet.errors import AttrinetError
 from attrinet.guidance import Guidance
 from attrinet.losses import guidance_loss
 from attrinet.train.batches import average, jittered, share, update
@@ -37,6 +38,8 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     Stops, resumes and fails as attrinet.train.loop.train does. Of several processes each normalises by its own share of
     the batch, as usual; gradients and running deviations are averaged.
     """
+    if config.model.kind not in BASELINES:
+        raise AttrinetError(f"model.kind={config.model.kind}: attrinet.train.loop.train trains this kind")
     store, rows = open_data(config)
     label_pools(store.labels, rows["train"], store.findings)  # raises where a finding has nothing to learn from
     guidance, annotated = build_guidance(config, store, rows["train"]) if config.baseline.guidance else (None, None)

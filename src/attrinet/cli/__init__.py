@@ -33,6 +33,8 @@ class Verbs(click.Group):
     def invoke(self, ctx):
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            raise Stopped("stopped; what was written is whole, and the same command can be given again") from stopped
         except OSError as error:  # a path no verb looked at more closely: too long, not permitted, gone meanwhile
             if error.filename is None:
                 raise
@@ -68,7 +70,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point. Exit code 0: done; 2: bad input, in one line; 130: stopped on request, resumable."""
+    """Entry point. Exit code 0: done; 2: bad input, in one line; 130: stopped on request."""
     try:
         cli()
     except Stopped as stopped:

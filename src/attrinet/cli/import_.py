@@ -20,7 +20,8 @@ from attrinet.folder import save_model
 def command(folder: Path, out: Path, findings: str, image_size: int, which: str, intensity: str) -> None:
     """Import a checkpoint FOLDER of the authors' code (net_g_best.pth, classifier_of_*_best.pth, …).
 
-    Thresholds are set to 0.5: `attrinet evaluate` on your validation images chooses them.
+    Thresholds are set to 0.5: `attrinet evaluate OUT --store STORE --set-thresholds` chooses them on the store's
+    validation images.
 
     \b
     Example:

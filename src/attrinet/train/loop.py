@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attrinet.data.sampling import Sampler
+from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
 from attrinet.train.config import Config
 from attrinet.train.guide import build_guidance
@@ -26,8 +27,10 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     Stopped by Ctrl-C or SIGTERM it saves and leaves; killed, it continues from the last checkpoint with
     `resume=True`, and on CPU ends with the same weights and log, bit for bit (of several processes, the log up to
     rounding). Raises AttrinetError for input that cannot be trained on, before training starts, and for losses that are
-    no longer finite.
+    no longer finite. model.kind must be attrinet: attrinet.baselines.loop.train trains the others.
     """
+    if config.model.kind != "attrinet":
+        raise AttrinetError(f"model.kind={config.model.kind}: attrinet.baselines.loop.train trains this kind")
     store, rows = open_data(config)
     sampler = Sampler(store.labels, rows["train"], store.findings, config.run.batch_size, config.run.seed)
     guidance, annotated = build_guidance(config, store, rows["train"])
