@@ -24,7 +24,7 @@ from attrinet.provenance import provenance
 
 
 class SmallCnn(nn.Sequential):
-    """Five strided convolutions, global mean, linear: enough to read phantoms."""
+    """Four strided convolutions, global mean, linear: enough to read phantoms."""
 
     findings = FINDINGS
 

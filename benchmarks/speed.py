@@ -29,7 +29,6 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -49,15 +48,9 @@ from attrinet.train.state import new_state
 from attrinet.train.steps import Steps
 
 
-def plain_norm(self, x, embedding):
-    scale, bias = self.style(embedding)[:, :, None, None].chunk(2, dim=1)
-    return torch.addcmul(bias, scale, F.instance_norm(x, eps=1e-5))
-
-
 @contextmanager
 def plain_networks():
-    with (mock.patch.object(layers.AdaIN, "forward", plain_norm),
-          mock.patch.object(layers, "convolve", lambda conv, x: conv(x)),
+    with (mock.patch.object(layers, "convolve", lambda conv, x: conv(x)),
           mock.patch.object(generator_file, "convolve", lambda conv, x: conv(x))):
         yield
 
@@ -140,7 +133,7 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
 
 
 def compiled(model: AttriNet, way: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """The way with a generator that torch.compile made; plain AdaIN, which it fuses itself."""
+    """The way with a generator that torch.compile made of plain convolutions, which it fuses itself."""
     with plain_networks():
         generator = torch.compile(copy.deepcopy(model.generator), dynamic=False)
 
@@ -344,6 +337,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions
     device = torch.device(options.device)
     result = {
         "command": " ".join(["python benchmarks/speed.py", *sys.argv[1:]]), "provenance": provenance(device), "seed": 0,

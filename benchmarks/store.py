@@ -48,7 +48,8 @@ def make(folder: Path, count: int, size: int) -> Path:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size)}
         np.lib.format.write_array_header_1_0(file, header)
         file.truncate(file.tell() + count * size * size)
-    (folder / "meta.json").write_text(json.dumps({"format": FORMAT, "findings": FINDINGS, "size": size}))
+    facts = {"intensity": "paper", "keep_aspect": False, "checksum": ""}
+    (folder / "meta.json").write_text(json.dumps({"format": FORMAT, "findings": FINDINGS, "size": size, **facts}))
     return folder
 
 

@@ -48,6 +48,11 @@ def test_what_is_missing_or_does_not_fit_is_named(folder):
         import_checkpoint(folder, ["x"], 128)
     with pytest.raises(AttrinetError, match="2 findings"):
         import_checkpoint(folder, FINDINGS[:2], 128)
+    with pytest.raises(AttrinetError, match="do not fit 5 findings at 64 pixels"):
+        import_checkpoint(folder, FINDINGS, 64)
+    torch.save({}, folder / "ckpt" / f"center_of_{FINDINGS[0]}_best.pth")
+    with pytest.raises(AttrinetError, match="do not fit"):
+        import_checkpoint(folder, FINDINGS, 128)
     (folder / "ckpt" / "net_g_best.pth").write_bytes(b"no")
     with pytest.raises(AttrinetError, match="net_g_best.pth"):
         import_checkpoint(folder, FINDINGS, 128)

@@ -39,15 +39,15 @@ def import_checkpoint(folder: str | Path, findings: Sequence[str], image_size: i
             model.critic.load_state_dict(critic)
         for ours, theirs in zip(model.classifiers, classifiers, strict=True):
             ours.load_state_dict({key.removeprefix("linear."): value for key, value in theirs.items()})
-    except (KeyError, RuntimeError) as error:
+        for c, name in enumerate(findings):
+            path = folder / f"center_of_{name}_{which}.pth"
+            with torch.no_grad():
+                model.centers[c] = _state(path)["centers"].view_as(model.centers[c]) if path.exists() else 0
+    except (AttrinetError, KeyError, RuntimeError) as error:
         raise AttrinetError(
             f"{folder}: the weights do not fit {len(findings)} findings at {image_size} pixels "
             f"({str(error).splitlines()[-1].strip()})"
         ) from error
-    for c, name in enumerate(findings):
-        path = folder / f"center_of_{name}_{which}.pth"
-        with torch.no_grad():
-            model.centers[c] = _state(path)["centers"].view_as(model.centers[c]) if path.exists() else 0
     return model
 
 

@@ -136,6 +136,11 @@ def test_unknown_findings_name_the_nearest():
         model.finding_index(7)
 
 
+def test_a_finding_may_be_a_number_of_numpys():
+    model, x = tiny(), torch.zeros(1, 1, 32, 32)
+    torch.testing.assert_close(model.attribute(x, np.int64(1)), model.attribute(x, 1), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("findings", [[], ["a", "a"], "abc"])
 def test_findings_without_or_with_repeated_names_are_refused(findings):
     with pytest.raises(AttrinetError, match="names"):

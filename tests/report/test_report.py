@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -113,6 +114,14 @@ def test_every_item_of_claim_is_answered_with_its_source_or_left_to_the_authors(
     assert "1 unknown labels" in said[12].text and "2 lateral view" in said[35].text
     assert "step 4" in said[26].text
     assert {2, 3, 4, 5, 11, 34, 36, 40, 41, 44}.isdisjoint(said)  # only people can answer these
+
+
+def test_pretrained_weights_are_not_passed_over(runs, store):
+    model, folder = runs["ours"]
+    facts = gather(model, "ours", run=folder, store=store)
+    pretrained = replace(facts, config=facts.config | {"model": {"kind": "backbone", "weights": "imagenet.pt"}})
+    texts = [next(a.text for a in claim(f)[0] if a.number == 24) for f in (facts, pretrained)]
+    assert "no pre-trained weights" in texts[0] and "imagenet.pt" in texts[1] and "no pre-trained" not in texts[1]
 
 
 def test_a_run_judged_on_another_store_does_not_describe_it_as_its_training_data(runs, store, tmp_path):

@@ -227,6 +227,22 @@ def test_a_refused_file_takes_nobodys_place(serve):
     assert upload(client, picture()).status_code == 201
 
 
+def test_what_is_refused_as_too_much_work_takes_nobodys_place(serve):
+    client = serve(waiting=1)
+    viewer = client.app.state.viewer
+    answers = [another(client).post("/api/store/0").status_code for _ in range(3)]
+    assert answers == [503] * 3 and len(viewer.sessions) == 0
+
+
+def test_a_failure_of_the_viewer_says_what_every_answer_must(serve, monkeypatch):
+    client = serve()
+    monkeypatch.setattr("attrinet.viewer.app.to_tensor", lambda _: 1 / 0)
+    client._transport.raise_server_exceptions = False
+    failed = client.post("/api/store/0")
+    assert failed.status_code == 500 and failed.json()["error"].startswith("the viewer failed")
+    assert failed.headers["cache-control"] == "no-store" and "content-security-policy" in failed.headers
+
+
 def test_shutting_down_removes_the_folder(viewed):
     with TestClient(create_app(*viewed), base_url="http://localhost") as client:
         folder = client.app.state.viewer.folder

@@ -114,7 +114,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy summed over images and findings (B, C); an unknown label (NaN) counts for nothing."""
     labels = labels.to(logits.device)
     each = F.binary_cross_entropy_with_logits(logits.float(), labels.nan_to_num(), reduction="none")
-    return each[~labels.isnan()].sum()
+    return each.masked_fill(labels.isnan(), 0).sum()
 
 
 def positives_first(labels: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from attrinet.authors_checkpoint import import_checkpoint
+from attrinet.data.images import INTENSITIES
 from attrinet.folder import save_model
 
 
@@ -16,7 +17,8 @@ from attrinet.folder import save_model
 @click.option("--findings", required=True, help="Names in the order the model was trained with, comma-separated.")
 @click.option("--image-size", default=320, show_default=True, help="Pixels a side.")
 @click.option("--which", type=click.Choice(["best", "last"]), default="best", show_default=True)
-@click.option("--intensity", default="paper", show_default=True, help="Grey-level mapping of the training images.")
+@click.option("--intensity", type=click.Choice(INTENSITIES), default="paper", show_default=True,
+              help="Grey-level mapping of the training images.")
 def command(folder: Path, out: Path, findings: str, image_size: int, which: str, intensity: str) -> None:
     """Import a checkpoint FOLDER of the authors' code (net_g_best.pth, classifier_of_*_best.pth, …).
 

@@ -7,6 +7,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -338,7 +339,13 @@ def on_device(grey: np.ndarray, device: torch.device | str) -> Tensor:
 
 def look_up(grey: Tensor) -> Tensor:
     """uint8 tensor → to_tensor's numbers where it lies. A table, as a GPU's division may round otherwise."""
-    return to_tensor(np.arange(256, dtype=np.uint8)).to(grey.device)[grey.int()]
+    return levels(grey.device)[grey.int()]
+
+
+@cache
+def levels(device: torch.device) -> Tensor:
+    """(256,) to_tensor of every grey level."""
+    return to_tensor(np.arange(256, dtype=np.uint8)).to(device)
 
 
 def read_image(

@@ -28,8 +28,9 @@ class Evidence:
     def __init__(
         self, explainer: Explainer, store: Store, batch_size: int, memory: int = MEMORY, disk: KeptMaps | None = None
     ):
-        self.explainer, self.store, self.disk = explainer, store, None if explainer.cost < DEAR else disk
-        self.batch_size = 1 if explainer.cost >= DEAR else batch_size  # a kill costs one map
+        cheap = explainer.cost < DEAR  # not where the cost is NaN: not known before the first map
+        self.explainer, self.store, self.disk = explainer, store, None if cheap else disk
+        self.batch_size = 1 if explainer.cost >= DEAR else batch_size  # a kill costs one map, of unknown cost a batch
         self.seconds, self.explained, self._cost = 0.0, 0, explainer.cost
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._room = memory // (4 * store.size**2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,7 +93,7 @@ class AttriNet(nn.Module):
     @property
     def images_per_pass(self) -> int:
         """As many images as the device is fastest with; on a CPU, those whose widest layer its cache copes with."""
-        return max(1, CACHED // (self.width * self.image_size**2)) if self.device.type == "cpu" else sys.maxsize
+        return max(1, CACHED // (self.width * self.image_size**2)) if self.device.type == "cpu" else 2**31 - 1
 
     @property
     def image_size(self) -> int:

@@ -106,5 +106,5 @@ class TaskSwitched(nn.Module):
 
     def forward(self, finding: int | Tensor, device: torch.device) -> Tensor:
         """One finding for the whole batch (int → (1, E)) or one an image ((B,) → (B, E))."""
-        index = torch.as_tensor([finding] if isinstance(finding, int) else finding, device=device)
+        index = finding.to(device) if isinstance(finding, Tensor) else torch.full((1,), finding, device=device)
         return self.mapping(task_code(index, self.findings))

@@ -93,7 +93,8 @@ def train_autoencoder(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            bar.set_postfix(error=f"{loss.item():.4f}", refresh=False)
+            if progress and step % 50 == 0:  # reading the error waits for the device
+                bar.set_postfix(error=f"{loss.item():.4f}", refresh=False)
             if checkpoint and (step + 1) % EVERY == 0:
                 save_progress(checkpoint, model, optimizer, recipe | {"step": step + 1})
     return model.eval()

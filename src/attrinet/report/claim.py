@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attrinet.facts import Facts
-from attrinet.model_card import interval, left_out, pairs, preprocessing, supervision
+from attrinet.model_card import left_out, pairs, preprocessing, supervision
+from attrinet.numerals import interval
 
 ITEMS = {
     1: "Identified as a study of AI, with the technology", 2: "Summary of design, methods, results, conclusions",
@@ -90,7 +91,10 @@ def model_items(facts: Facts) -> dict[int, tuple[str, str]]:
     if config:
         run, data = config["run"], config["data"]
         steps = "batches of" if facts.kind != "Attri-Net" else "steps of as many positives and negatives,"
-        out[24] = (f"from scratch, no pre-trained weights; convolutions Kaiming normal; seed {run['seed']}",
+        model = config.get("model", {})
+        start = "as MONAI draws them" if model.get("kind") == "backbone" else "convolutions Kaiming normal"
+        out[24] = (f"pre-trained weights of {model['weights']}, but for the last layer; seed {run['seed']}"
+                   if model.get("weights") else f"from scratch, no pre-trained weights; {start}; seed {run['seed']}",
                    "config.yaml")
         out[25] = (f"{steps} {run['batch_size']} images, precision {run['precision']}, contrast × "
                    f"{data['contrast'][0]}–{data['contrast'][1]}, brightness × {data['brightness'][0]}–"

@@ -38,6 +38,10 @@ class MetricsLog:
             self._file.write(json.dumps(_nulls(record), allow_nan=False) + "\n")
             self._file.flush()
 
+    def close(self) -> None:
+        if self.enabled:
+            self._file.close()
+
     def sync(self) -> None:
         """Make what was written survive a power cut."""
         if self.enabled:

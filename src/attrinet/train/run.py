@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def run_steps(
     """
     config, fabric, out = job.config, job.fabric, job.out
     finite = FiniteCheck(out, config, fabric, job.store, state, batch)
-    with run_lock(out, fabric), checkpoint.writable(out), stop_requests() as stop_requested:
+    with run_lock(out, fabric), checkpoint.writable(out), ExitStack() as left, stop_requests() as stop_requested:
         if job.leads:
             begin(out, config, resume)
         fabric.barrier()
@@ -111,15 +111,17 @@ def run_steps(
             if begun:
                 begun()
         start = state.step
-        log = MetricsLog(out, start, enabled=job.leads)
+        log = left.enter_context(closing(MetricsLog(out, start, enabled=job.leads)))
         writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if job.leads else None
+        if writer:
+            left.callback(writer.close)
         window: dict[str, list[Tensor | float]] = defaultdict(list)  # losses since the last record
         for name, values in state.window.items():
             window[name] += values
-        bar = tqdm(
+        bar = left.enter_context(tqdm(
             total=total, initial=start, unit="step", smoothing=0.05, dynamic_ncols=True, desc="training",
             disable=not (progress and job.leads),
-        )
+        ))
         while state.step < total:
             losses = step()
             finite.losses(losses)
@@ -146,11 +148,7 @@ def run_steps(
                 log.sync()
                 checkpoint.save_checkpoint(out / "checkpoints", state)
             if stop and not final:
-                bar.close()
                 raise Stopped(f"{out}: stopped after step {state.step} and saved; go on with --resume")
-        bar.close()
-        if writer:
-            writer.close()
     return out / "best"
 
 
@@ -195,16 +193,22 @@ def due(every: int, step: int) -> bool:
 
 def means(job: Job, window: dict[str, list[Tensor | float]]) -> dict[str, float]:
     """Mean of each loss since the last record, over all processes."""
-    own = torch.tensor([np.mean([float(v) for v in values]) for values in window.values()], dtype=torch.float64)
+    own = torch.tensor([np.mean(floats(job, values)) for values in window.values()], dtype=torch.float64)
     return dict(zip(window, job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist(), strict=True))
 
 
 def averaged(job: Job, window: dict[str, list[Tensor | float]]) -> dict[str, list[float]]:
     """Every loss since the last record, averaged over all processes: what a resumed run begins with, whichever process
     it is then."""
-    own = torch.tensor([float(v) for values in window.values() for v in values], dtype=torch.float64)
+    own = torch.tensor(floats(job, [v for values in window.values() for v in values]), dtype=torch.float64)
     means = iter(job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist() if len(own) else ())
     return {name: [next(means) for _ in values] for name, values in window.items()}
+
+
+def floats(job: Job, values: list[Tensor | float]) -> list[float]:
+    """From the device in one message."""
+    on_device = [torch.as_tensor(v, dtype=torch.float64, device=job.fabric.device) for v in values]
+    return torch.stack(on_device).tolist() if values else []
 
 
 def any_process(fabric: Fabric, asked: bool) -> bool:

@@ -55,9 +55,7 @@ class Steps:
         """Maps and counterfactuals of several batches, each with its finding, without a graph and in as few passes as
         the device is fastest with."""
         sizes = [len(x) for x in images]
-        finding = torch.tensor(findings, device=self.fabric.device).repeat_interleave(
-            torch.tensor(sizes, device=self.fabric.device)
-        )
+        finding = torch.tensor(np.repeat(findings, sizes), device=self.fabric.device)
         model = self.state.model
         parts = (each.split(model.images_per_pass) for each in (torch.cat(images), finding))
         with torch.no_grad(), self.fabric.autocast():
@@ -80,17 +78,17 @@ class Steps:
             negatives = [self._images(neg, random) for _, neg, _, random in draws]
             positives = [self._images(pos, random) for _, _, pos, random in draws]
             made = self._frozen_maps(positives, [finding for finding, *_ in draws])
-            for (finding, _, pos, random), x_neg, x_pos, (_, fake) in zip(
-                draws, negatives, positives, made, strict=True
+            alphas = torch.tensor(np.stack([self._mine(random.uniform(size=len(pos))) for _, _, pos, random in draws]),
+                                  dtype=torch.float32, device=self.fabric.device)  # in one message
+            for (finding, *_), x_neg, x_pos, (_, fake), alpha in zip(
+                draws, negatives, positives, made, alphas, strict=True
             ):
-                alpha = self._mine(random.uniform(size=len(pos)))
                 out.append(self._critic_step(finding, x_neg, x_pos, fake, alpha))
         return out
 
-    def _critic_step(self, finding: int, x_neg: Tensor, x_pos: Tensor, fake: Tensor, alpha: np.ndarray) -> Tensor:
-        a = torch.tensor(alpha, dtype=x_pos.dtype, device=x_pos.device)
+    def _critic_step(self, finding: int, x_neg: Tensor, x_pos: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
         real, false = self._criticise(torch.cat([x_neg, fake]), finding).split([len(x_neg), len(fake)])
-        penalty = losses.gradient_penalty(lambda x: self._criticise(x, finding), x_pos, fake, a)
+        penalty = losses.gradient_penalty(lambda x: self._criticise(x, finding), x_pos, fake, alpha)
         loss = losses.critic_loss(real, false) + self.config.losses.gradient_penalty * penalty
         self._update("critic", loss, self.state.model.critic.parameters())
         return loss.detach()

@@ -32,7 +32,7 @@ from attrinet.viewer import catalogue
 from attrinet.viewer.decode import decode, warm_up
 from attrinet.viewer.evidence import explain_finding
 from attrinet.viewer.explainers import attribute, choices
-from attrinet.viewer.guard import Guard
+from attrinet.viewer.guard import HEADERS, Guard
 from attrinet.viewer.limits import Limits
 from attrinet.viewer.sessions import Opened, Session, Sessions
 from attrinet.viewer.shared import Shared, binary, not_here, store_row
@@ -95,7 +95,7 @@ async def http_error(request: Request, error: HTTPException) -> Response:
 
 
 async def failed(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the viewer failed on this request; its terminal says more"}, 500)
+    return JSONResponse({"error": "the viewer failed on this request; its terminal says more"}, 500, headers=HEADERS)
 
 
 def display_name(header: str) -> str:
@@ -110,7 +110,7 @@ class Viewer:
     def __init__(self, run: Run, store: Store | None, limits: Limits):
         self.store, self.limits = store, limits
         self.model = run.model
-        self.spare = copy.deepcopy(run.model)  # slow explainers hook into a model: never into the one that predicts
+        self.spare = copy.deepcopy(run.model)  # for the slow explainers, whose thread runs beside the one that predicts
         self.sessions = Sessions(limits)
         self.cookie = f"attrinet_{secrets.token_hex(4)}"  # two viewers on one machine share a cookie jar
         self.predicting, self.comparing = Worker("predict", limits.waiting), Worker("compare", limits.waiting)
@@ -174,11 +174,11 @@ class Viewer:
 
     def _open(self, request: Request, opened: Opened) -> Response:
         """Start predicting, finding by finding, and answer at once. Only who opens something gets a session."""
-        session = self._session(request) or self.sessions.create()
         try:
             for finding in range(len(self.model.findings)):
                 call = partial(explain_finding, self.model, opened.image, finding)
                 opened.findings.append(self.predicting.submit(finding, call))
+            session = self._session(request) or self.sessions.create()
         except Busy:
             opened.close()
             raise

@@ -1,0 +1,31 @@
+"""Every benchmark runs, small: what docs/performance.md names can be measured again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TINY = {
+    "store": "--images 40 --cached 16 --size 16 --batch 4 --seconds 0.01 --repeats 2",
+    "grouping": "--size 32 --width 2 --findings 2 --batch 1 --repeats 1",
+    "prepare": "--images 4 --size 16 --workers 1 --repeats 1",
+    "posthoc_stability":
+        "--size 32 --images 2 --training-images 40 --training-steps 2 --lime 8 16 --shap 4 8 --steps 2 4",
+    "speed inference": "--size 32 --width 2 --repeats 1 --bf16",
+    "speed training": "--size 32 --width 2 --repeats 1",
+    "speed memory": "--size 32 --width 2 --checkpointing",
+}
+
+
+@pytest.mark.parametrize("what", TINY)
+def test_a_benchmark_runs_and_says_on_what_machine(what):
+    name, *arguments = what.split()
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / f"{name}.py", *arguments, *TINY[what].split()], text=True, capture_output=True,
+        timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'torch'" in done.stdout or '"torch"' in done.stdout
