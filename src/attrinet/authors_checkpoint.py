@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.authors import network_state
 
@@ -59,4 +59,4 @@ def _state(path: Path) -> dict[str, Tensor]:
             f"{path}: not found; is this the checkpoint folder, and are the finding names right?"
         ) from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        raise AttrinetError(f"{path}: not a PyTorch state dict ({str(error).splitlines()[0]})") from error
+        raise AttrinetError(f"{path}: not a PyTorch state dict ({said(error)})") from error

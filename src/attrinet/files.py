@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -39,6 +41,26 @@ def readable(path: Path) -> None:
     beside.touch()
     os.chmod(path, beside.stat().st_mode)
     beside.unlink()
+
+
+@contextmanager
+def held(folder: Path, taken: str) -> Iterator[None]:
+    """Make a folder and hold it against other processes; the kernel lets go when this one dies.
+
+    Raises AttrinetError where it cannot be made, and, saying that another process `taken`, where it is held.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "w")
+    except OSError as error:
+        raise AttrinetError(f"{folder}: cannot be written to ({error.strerror}); choose another folder with --out"
+                            ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AttrinetError(f"{folder}: another process {taken}") from error
+        yield
 
 
 def write_json(path: Path, value: object) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from attrinet.baselines import BASELINES
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.images import read_image
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 from attrinet.files import checksum, readable
 from attrinet.nets.attrinet import AttriNet
 
@@ -85,7 +85,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | B
         model.reader = partial(read_image, size=model.image_size, **preprocessing)
     except UNUSABLE as error:
         raise AttrinetError(f"{folder}: not a usable model folder ({type(error).__name__}: "
-                            f"{str(error).splitlines()[0] if str(error) else ''})") from error
+                            f"{said(error)})") from error
     return model.to(device).eval()
 
 

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 from attrinet.facts import gather
 from attrinet.files import cannot_write
 from attrinet.folder import load, save_model
@@ -66,6 +66,6 @@ def from_pretrained(
     try:
         folder = snapshot_download(str(name), revision=revision, allow_patterns=FILES)
     except Exception as error:  # the library's own, the network's, the file system's
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = said(error)
         raise AttrinetError(f"{name}: not fetched from the Hugging Face Hub ({reason})") from error
     return load(folder, device)

@@ -10,7 +10,7 @@ def number(value: float | None, digits: int = 2, kind: str = "f") -> str:
 
 
 def interval(value: Mapping, digits: int = 2) -> str:
-    """0.93 [0.91, 0.95]"""
-    if value["value"] is None:
-        return "–"
+    """0.93 [0.91, 0.95]; no brackets where there are too few patients for bounds."""
+    if value["value"] is None or value["low"] is None:
+        return number(value["value"], digits)
     return f"{number(value['value'], digits)} [{number(value['low'], digits)}, {number(value['high'], digits)}]"

@@ -215,10 +215,10 @@ def test_opening_reads_no_table_and_no_image(tmp_path):
 
 
 def test_two_processes_cannot_prepare_the_same_store(tmp_path):
-    from attrinet.data.prepare import locked
+    from attrinet.files import held
 
-    with locked(tmp_path / "s.partial"), pytest.raises(AttrinetError, match="another process"), \
-            locked(tmp_path / "s.partial"):
+    with held(tmp_path / "s.partial", "is at it"), pytest.raises(AttrinetError, match="another process is at it"), \
+            held(tmp_path / "s.partial", "is at it"):
         pass
 
 

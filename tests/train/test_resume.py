@@ -165,7 +165,7 @@ def test_what_a_kill_left_half_written_is_gone_after_a_resumed_run(config, tmp_p
 
 def test_a_folder_that_cannot_be_made_is_named(config, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(AttrinetError, match="file/run: cannot write there"):
+    with pytest.raises(AttrinetError, match="file/run: cannot be written to"):
         train(config(), tmp_path / "file" / "run", progress=False)
 
 

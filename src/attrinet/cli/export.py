@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import torch
 
-from attrinet.cli.run_folder import Run, home, open_run, store_option
+from attrinet.cli.run_folder import home, open_run, store_option
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.export.model import export
@@ -42,7 +42,7 @@ def command(run, format, precision, out, store) -> None:
     if not isinstance(opened.model, AttriNet):
         raise AttrinetError(f"{run}: holds a {opened.model.name}; only an Attri-Net can be exported with its maps")
     folder = out or home(run) / "export"
-    data = store_of(opened, store)
+    data = opened.store_if_there(store)
     lossy = precision != "float32"
     real = None if data is None else images(data, "valid" if lossy else None, JUDGED if lossy else REAL)
     calibration = images(data, "train", CALIBRATION) if lossy and data is not None else None
@@ -58,16 +58,6 @@ def command(run, format, precision, out, store) -> None:
         worst = said["largest differences from PyTorch"]
         click.echo(f"largest differences: {', '.join(f'{name} {value:.1e}' for name, value in worst.items())}")
     click.echo(f"written: {folder}")
-
-
-def store_of(run: Run, path: Path | None) -> Store | None:
-    """The store that --store names, or the run's if it is still there."""
-    try:
-        return run.store(path)
-    except AttrinetError:
-        if path is not None:
-            raise
-        return None
 
 
 def images(data: Store, split: str | None, count: int) -> torch.Tensor:

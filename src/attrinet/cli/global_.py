@@ -39,13 +39,7 @@ def command(run: Path, store: Path | None, out: Path | None) -> None:
     opened = open_run(run, "cpu")
     opened.require_attrinet("global")
     folder = out or home(run) / "global"
-    try:
-        data = opened.store(store)
-    except AttrinetError as error:
-        if store is not None:
-            raise
-        click.echo(f"centres not judged: {error}", err=True)
-        data = None
+    data = opened.store_if_there(store, "centres not judged")
     scores = write_global(opened, data, folder)
     for name, found in scores.items():
         if found.alarm:

@@ -10,7 +10,7 @@ import torch
 
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 from attrinet.folder import load
 from attrinet.nets.attrinet import AttriNet
 from attrinet.protocols import Explainer
@@ -58,6 +58,18 @@ class Run:
                                 f"{self.model.image_size}; prepare it with --size {self.model.image_size}")
         return store
 
+    def store_if_there(self, given: Path | None, without: str = "") -> Store | None:
+        """The store named by --store, which must open; or the run's own, which may be gone: then None, and where
+        `without` says what is missing without it, that and the reason are printed."""
+        try:
+            return self.store(given)
+        except AttrinetError as error:
+            if given is not None:
+                raise
+            if without:
+                click.echo(f"attrinet: {without}: {error}", err=True)
+            return None
+
 
 def open_run(path: Path, device: str = "auto") -> Run:
     """The best model of a run folder, or of a model folder."""
@@ -74,5 +86,5 @@ def usable_device(device: str) -> torch.device:
         where = torch.device(device)
         torch.empty(0, device=where)
     except (RuntimeError, AssertionError) as error:
-        raise AttrinetError(f"--device {device}: not usable here ({str(error).splitlines()[0]})") from error
+        raise AttrinetError(f"--device {device}: not usable here ({said(error)})") from error
     return where

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from attrinet.cli.run_folder import Run, device_option, open_run, store_option
-from attrinet.data.store import Store
+from attrinet.cli.run_folder import device_option, open_run, store_option
 from attrinet.errors import AttrinetError
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -36,7 +35,7 @@ def command(run, store, host, port, device) -> None:
     except ModuleNotFoundError as error:
         raise AttrinetError(f"attrinet view needs {error.name}: pip install 'attrinet[viewer]'") from error
     opened = open_run(run, device)
-    chosen, listening = usable_store(opened, store), listen(host, port)
+    chosen, listening = opened.store_if_there(store, "without a store to pick from"), listen(host, port)
     app = create_app(opened, chosen, host=host)
     name = f"[{host}]" if ":" in host else host
     click.echo(f"{opened.model.name} of {run}: http://{name}:{listening.getsockname()[1]}/ (Ctrl-C stops)")
@@ -50,17 +49,6 @@ def command(run, store, host, port, device) -> None:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         click.echo("stopped; nothing was kept")
-
-
-def usable_store(run: Run, given: Path | None) -> Store | None:
-    """The store to pick images from. One that was asked for must open; the run's own may be gone."""
-    try:
-        return run.store(given)
-    except AttrinetError as error:
-        if given is not None:
-            raise
-        click.echo(f"attrinet: without a store to pick from: {error}", err=True)
-        return None
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from attrinet.data.chexlocalize import CHEXPERT_NAMES, chexlocalize_annotations,
 from attrinet.data.images import read_grey
 from attrinet.data.manifest import (
     UNCERTAIN,
+    check_patients,
     first_line,
     known,
     leave_out,
@@ -169,16 +170,6 @@ def read_labels(
             raise AttrinetError(f"{path}: {error}") from error
         out[finding] = labels.mask(frame[finding].isna(), 0) if blank == "zeros" else labels
     return out
-
-
-def check_patients(frame: pd.DataFrame, tables: Mapping[str, Path]) -> None:
-    """Raise AttrinetError if a patient is in more than one label table."""
-    spread = frame.groupby("patient")["split"].nunique()
-    shared = spread.index[spread > 1]
-    if len(shared):
-        where = " and ".join(str(tables[split]) for split in frame["split"][frame["patient"] == shared[0]].unique())
-        raise AttrinetError(f"{where} share {len(shared)} patients, {shared[0]!r} among them; the official splits "
-                            "share none: is one file a copy of the other?")
 
 
 def image_files(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,16 @@ def one_row_an_image(frame: pd.DataFrame, where: str, excluded: Counter[str]) ->
         raise AttrinetError(f"{where}: two rows say different things of the image {frame['id'][twice].iloc[0]!r}; keep "
                             "one row an image")
     return frame
+
+
+def check_patients(frame: pd.DataFrame, tables: Mapping[str, Path]) -> None:
+    """Raise AttrinetError if a patient is in more than one label table."""
+    spread = frame.groupby("patient")["split"].nunique()
+    shared = spread.index[spread > 1]
+    if len(shared):
+        where = " and ".join(str(tables[split]) for split in frame["split"][frame["patient"] == shared[0]].unique())
+        raise AttrinetError(f"{where} share {len(shared)} patients, {shared[0]!r} among them; the official splits "
+                            "share none: is one file a copy of the other?")
 
 
 def check(source: Source) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -318,7 +317,7 @@ def phantom_source(
     })
     rows = [row for index, id in enumerate(ids) if labels[index].any() for row in _annotations(seed, index, size, id)]
     options = {"n": n, "size": size, "seed": seed, "fractions": dict(fractions), "bedside": bedside}
-    return Source("phantom", FINDINGS, manifest, notes.table(rows), partial(read_phantom), {}, options)
+    return Source("phantom", FINDINGS, manifest, notes.table(rows), read_phantom, {}, options)
 
 
 def _annotations(seed: int, index: int, size: int, id: str) -> list[dict]:

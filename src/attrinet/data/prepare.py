@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
-import multiprocessing
 import os
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from pathlib import Path
 
@@ -27,7 +21,8 @@ from attrinet.data.manifest import check
 from attrinet.data.source import SPLITS, Source
 from attrinet.data.store import FORMAT, TABLES, Store
 from attrinet.errors import AttrinetError
-from attrinet.files import cannot_write, checksum, write_atomically, write_json
+from attrinet.files import cannot_write, checksum, held, write_atomically, write_json
+from attrinet.processes import pool
 
 CHUNK = 16  # images a task; also what a kill makes the next run read again, a worker
 TODO, DONE, FAILED = 0, 1, 2
@@ -71,14 +66,14 @@ def prepare(
     if out.exists() and any(out.iterdir()):
         raise AttrinetError(f"{out}: exists and is no store; name another folder with --out")
     partial = out.with_name(out.name + ".partial")
-    with locked(partial):
+    with held(partial, "is preparing this store"):
         if (partial / "meta.json").exists():
             check_recipe(partial, json.loads((partial / "meta.json").read_text())["recipe"], recipe)
         else:
             images, done = begin(partial, recipe, len(source.manifest))
             if len(images) == len(done):  # else the gaps were closed already
                 try:
-                    read_all(source, partial, images, done, keep_aspect, intensity, workers, progress)
+                    read_all(source, partial, done, keep_aspect, intensity, workers, progress)
                 except OSError as error:  # of the source's files none comes out of it
                     raise cannot_write(partial, error) from error
             finish(source, partial, images, done, recipe)
@@ -104,24 +99,6 @@ def check_recipe(where: Path, before: dict, now: dict) -> None:
     if differ:
         raise AttrinetError(f"{where}: holds a store made of other data or with other options ({'; '.join(differ)}); "
                             "name another folder with --out, or delete it")
-
-
-@contextmanager
-def locked(partial: Path) -> Iterator[None]:
-    """Make the working folder and hold it against other processes; the kernel lets go when this one dies."""
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        file = open(partial / ".lock", "w")
-    except OSError as error:
-        raise AttrinetError(
-            f"{partial}: cannot be made ({error.strerror}); choose another folder with --out"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AttrinetError(f"{partial}: another process is preparing this store") from error
-        yield
 
 
 def begin(partial: Path, recipe: dict, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,8 +134,7 @@ def begin(partial: Path, recipe: dict, count: int) -> tuple[np.ndarray, np.ndarr
 
 
 def read_all(
-    source: Source, partial: Path, images: np.ndarray, done: np.ndarray, keep_aspect: bool, intensity: str,
-    workers: int, progress: bool,
+    source: Source, partial: Path, done: np.ndarray, keep_aspect: bool, intensity: str, workers: int, progress: bool
 ) -> None:
     """Fill the rows that are not done. A row is marked only after its pixels and its error are written."""
     todo = np.flatnonzero(done == TODO)
@@ -180,41 +156,28 @@ def read_all(
 def results(setup: tuple[Reader, str, bool, str], tasks: list[Task], workers: int) -> Iterator[Outcome]:
     """(rows, errors by row) of every task as it ends; a bounded number of tasks is under way."""
     if workers == 1 or len(tasks) < 2:
-        _start_worker(*setup, False)
+        _start_worker(*setup)
         yield from map(_read_chunk, tasks)
         return
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, _start_worker, setup) as pool:
-            waiting = iter(tasks)
-            pending: set[Future[Outcome]] = set()
-            while True:
-                room = islice(waiting, 4 * workers - len(pending))
-                pending |= {pool.submit(_read_chunk, task) for task in room}
-                if not pending:
-                    return
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-    except BrokenProcessPool as error:
-        raise AttrinetError("a worker process died (out of memory?); nothing read so far is lost: run the same "
-                            "command again, with fewer --workers") from error
+    with pool(workers, _start_worker, setup) as processes:
+        waiting = iter(tasks)
+        pending: set[Future[Outcome]] = set()
+        while True:
+            room = islice(waiting, 4 * workers - len(pending))
+            pending |= {processes.submit(_read_chunk, task) for task in room}
+            if not pending:
+                return
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
 
 
 _worker: tuple = ()
 
 
-def _start_worker(read: Reader, images: str, keep_aspect: bool, intensity: str, watch: bool = True) -> None:
+def _start_worker(read: Reader, images: str, keep_aspect: bool, intensity: str) -> None:
     global _worker  # one assignment when the process starts; tasks then carry only row numbers
     _worker = (read, np.load(images, mmap_mode="r+"), keep_aspect, intensity)
-    if watch:
-        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _read_chunk(task: Task) -> Outcome:

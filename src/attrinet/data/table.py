@@ -15,7 +15,15 @@ import pandas as pd
 
 from attrinet.data import annotations as notes
 from attrinet.data.images import SIDE_LIMIT, bare_name, image_size, read_grey
-from attrinet.data.manifest import check, known, need_columns, policy_for, split_by_patient, uncertain_to_label
+from attrinet.data.manifest import (
+    check,
+    known,
+    leave_out,
+    need_columns,
+    policy_for,
+    split_by_patient,
+    uncertain_to_label,
+)
 from attrinet.data.source import SPLITS, Source
 from attrinet.errors import AttrinetError
 
@@ -57,14 +65,9 @@ def table_source(
         known("uncertain", uncertain, findings)
     excluded: Counter[str] = Counter()
 
-    def drop(rows: pd.Series, reason: str) -> None:
-        nonlocal frame
-        excluded[reason] += int(rows.sum())
-        frame = frame[~rows]
-
-    drop(frame[image_column].isna(), "no image name")
+    frame = leave_out(frame, frame[image_column].isna(), "no image name", excluded)
     frame[image_column] = frame[image_column].astype("string")  # astype(str) spells out what is missing before pandas 3
-    drop(frame.duplicated([image_column, *named, *findings]), "duplicate row")
+    frame = leave_out(frame, frame.duplicated([image_column, *named, *findings]), "duplicate row", excluded)
     twice = frame[image_column].duplicated(keep=False)
     if twice.any():
         name = frame[image_column][twice].iloc[0]
@@ -73,16 +76,16 @@ def table_source(
                             "one row an image")
     called = frame[image_column].tolist()
     if views:
-        drop(~frame[view_column].astype("string").isin(list(views)), "other view")
+        frame = leave_out(frame, ~frame[view_column].astype("string").isin(list(views)), "other view", excluded)
     try:
         values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
     except AttrinetError as error:
         raise AttrinetError(f"{labels}: {error}") from error
-    drop(values.isna().all(axis=1), "no label")
+    frame = leave_out(frame, values.isna().all(axis=1), "no label", excluded)
     files = Files(images)
     paths = pd.Series([files.find(name) for name in frame[image_column]], frame.index, dtype=object)
-    drop(paths == SEVERAL, "several files of that name")
-    drop(paths[frame.index].isna(), "file missing")
+    frame = leave_out(frame, paths == SEVERAL, "several files of that name", excluded)
+    frame = leave_out(frame, paths[frame.index].isna(), "file missing", excluded)
     paths = paths[frame.index]
     if frame.empty:
         raise AttrinetError(f"{labels}: no image is left ({dict(excluded)}); are the images in {images}?")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from attrinet.data.chexpert import check_patients
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import known, leave_out, split_by_patient
+from attrinet.data.manifest import check_patients, known, leave_out, split_by_patient
 from attrinet.data.source import Source
 from attrinet.data.vindr_boxes import vindr_annotations
 from attrinet.data.vindr_tables import LABELS, Tables, agree, read_votes

@@ -11,7 +11,7 @@ import pandas as pd
 
 from attrinet.data import annotations as notes
 from attrinet.data.images import image_size
-from attrinet.data.manifest import first_line
+from attrinet.data.manifest import first_line, leave_out
 from attrinet.data.vindr_tables import LABELS, Tables, read_rows
 from attrinet.errors import AttrinetError
 
@@ -32,23 +32,20 @@ def vindr_annotations(
     parts = [read_boxes(path, findings, left_out) for path in paths.values()]
     boxes = pd.concat(parts or [pd.DataFrame(columns=["id", "finding", "x", "y", "w", "h"])], ignore_index=True)
 
-    def drop(rows: pd.Series | np.ndarray, reason: str) -> None:
-        nonlocal boxes
-        left_out[reason] += int(rows.sum())
-        boxes = boxes[~rows]
-
-    drop(~boxes["id"].isin(set(manifest["id"])), "image not used")
+    boxes = leave_out(boxes, ~boxes["id"].isin(set(manifest["id"])), "image not used", left_out)
     held = {(id, finding) for finding in findings for id in manifest["id"][manifest[finding] == 1]}
-    drop(np.array([pair not in held for pair in zip(boxes["id"], boxes["finding"], strict=True)], bool),
-         "label does not hold")
+    contradicted = [pair not in held for pair in zip(boxes["id"], boxes["finding"], strict=True)]
+    boxes = leave_out(boxes, pd.Series(contradicted, boxes.index, dtype=bool), "label does not hold", left_out)
     sources = manifest.set_index("id")["source"]
     sizes = original_sizes(home, sources[boxes["id"].unique()])
-    drop(~boxes["id"].isin(set(sizes)), "size unreadable")  # prepare leaves the image out, counts and names it
+    unreadable = ~boxes["id"].isin(set(sizes))  # prepare leaves such an image out, counts and names it
+    boxes = leave_out(boxes, unreadable, "size unreadable", left_out)
     width, height = (boxes["id"].map({id: size[axis] for id, size in sizes.items()}).to_numpy(float) for axis in (0, 1))
     boxes = boxes.assign(width=width, height=height)
     check_sizes(boxes, sources, home)
-    drop((boxes["x"] >= boxes["width"]) | (boxes["y"] >= boxes["height"]) | (boxes["x"] + boxes["w"] <= 0)
-         | (boxes["y"] + boxes["h"] <= 0), "outside the image")
+    outside = ((boxes["x"] >= boxes["width"]) | (boxes["y"] >= boxes["height"]) | (boxes["x"] + boxes["w"] <= 0)
+               | (boxes["y"] + boxes["h"] <= 0))
+    boxes = leave_out(boxes, outside, "outside the image", left_out)
     rows = [notes.box_row(id, finding, x, y, w, h, int(width), int(height))
             for id, finding, x, y, w, h, width, height in boxes.to_numpy(object)]
     files = {split: str(path) for split, path in paths.items()} or "none given: this store has no boxes"

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import json
-import multiprocessing
-import os
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +22,7 @@ from attrinet.export.shard import DTYPES, NAMES, write_shard
 from attrinet.files import write_json
 from attrinet.folder import load
 from attrinet.nets.weights import weights_hash
+from attrinet.processes import pool
 
 FORMAT = 3
 PER_SHARD, BATCH = 256, 16
@@ -181,19 +177,14 @@ def calls(bulk: Bulk, workers: int) -> Iterator[Callable[[list[int], bool], Iter
         yield lambda shards, wait: ((shard, work(opened, bulk, shard, wait)) for shard in shards)
         return
     threads = max(torch.get_num_threads() // workers, 1)
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(workers, context, _start_worker, (bulk, threads)) as pool:
+    with pool(workers, _start_worker, (bulk, threads)) as processes:
 
-            def call(shards: list[int], wait: bool) -> Iterator[tuple[int, bool]]:
-                futures = {pool.submit(_work, shard, wait): shard for shard in shards}
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
+        def call(shards: list[int], wait: bool) -> Iterator[tuple[int, bool]]:
+            futures = {processes.submit(_work, shard, wait): shard for shard in shards}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
 
-            yield call
-    except BrokenProcessPool as error:
-        raise AttrinetError("a worker process died (out of memory?); nothing done is lost: run the same command "
-                            "again, with fewer --workers") from error
+        yield call
 
 
 _worker: tuple = ()
@@ -201,16 +192,9 @@ _worker: tuple = ()
 
 def _start_worker(bulk: Bulk, threads: int) -> None:
     global _worker  # one assignment when the process starts; tasks then carry only shard numbers
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(threads)
     keep_freed_memory()  # a setting of the process, which is ours
     _worker = (bulk.open(), bulk)
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _work(shard: int, wait: bool) -> bool:

@@ -6,7 +6,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 from attrinet.export.verify import PRECISIONS
 from attrinet.files import checksum
 from attrinet.nets.attrinet import AttriNet
@@ -37,7 +37,7 @@ def use_engine(model: AttriNet, folder: Path) -> str:
     try:
         model.engine = openvino_maps(path, facts["precision"])
     except RuntimeError as error:
-        raise AttrinetError(f"{path}: OpenVINO cannot read it ({str(error).splitlines()[0]}); export it again"
+        raise AttrinetError(f"{path}: OpenVINO cannot read it ({said(error)}); export it again"
                             ) from error
     return facts["precision"]
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 
 SCALE = 1024  # its images are in [-1024, 1024]
 
@@ -100,5 +100,5 @@ def load_xrv_autoencoder(path: str | Path, device: str | torch.device = "cpu") -
         raise AttrinetError(f"{path}: not found; download torchxrayvision's autoencoder 101-elastic") from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
         raise AttrinetError(f"{path}: not the weights of torchxrayvision's autoencoder 101-elastic "
-                            f"({str(error).splitlines()[0]})") from error
+                            f"({said(error)})") from error
     return model.to(device).eval()

@@ -13,9 +13,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attrinet.report.figures import INK, SIGNED, bare
+from attrinet.report.figures import INK, LESION, SIGNED, bare
 
-KNOWN, WRONG, PLAIN = "#2fbf4f", "#d7191c", "#2166ac"  # known lesion; wrong call, or what to look at; a negative
+KNOWN, WRONG, PLAIN = LESION, "#d7191c", "#2166ac"  # known lesion; wrong call, or what to look at; a negative
 SIDE = 1.35  # inches a picture
 FORMATS = ("svg", "pdf")
 METADATA = {"svg": {"Date": None, "Creator": "attrinet"}, "pdf": {"CreationDate": None, "Creator": "attrinet"}}

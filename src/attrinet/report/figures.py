@@ -16,7 +16,7 @@ from attrinet.nets.attrinet import Explanation, GlobalExplanation
 
 matplotlib.rcParams["text.parse_math"] = False  # names are not formulas, though they may hold a dollar sign
 SIGNED = "RdBu_r"  # red: for the finding; blue: against it
-FOR, AGAINST, INK, MUTED = "#b2182b", "#2166ac", "#1d2733", "#6b7785"
+FOR, INK, LESION = "#b2182b", "#1d2733", "#2fbf4f"
 COLORS = ("#3b6fb6", "#d1662c", "#3f8f5f", "#8e5aa8", "#b08a1e", "#4b9aa5", "#a5536b", "#6b7785")
 CELL = 2.05  # inches a picture
 ATTRIBUTION_UNIT = "change of grey level\n(image: −1 … 1)"
@@ -84,7 +84,7 @@ def explanation_figure(
             else:
                 axes.imshow(pictures[k], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
             if c in masks and k < 2:
-                axes.contour(masks[c], levels=[0.5], colors="#2fbf4f", linewidths=1.2)
+                axes.contour(masks[c], levels=[0.5], colors=LESION, linewidths=1.2)
             bare(axes)
         name_line(line[0], out, row, c)
     for axes, title in zip(grid[0], titles, strict=True):
@@ -177,7 +177,7 @@ def evidence_figure(
         below.imshow(blend(images[k], evidence[k], half), interpolation="nearest")
         above.set_title(captions[k], fontsize=8.5, color=INK)
         for axes in (above, below):
-            axes.contour(masks[k], levels=[0.5], colors="#2fbf4f", linewidths=1.2)
+            axes.contour(masks[k], levels=[0.5], colors=LESION, linewidths=1.2)
     color_bar(fig, grid[-1, :], half, "evidence: " + CONTRIBUTION_UNIT)
     return fig
 
@@ -209,7 +209,7 @@ def cases_figure(
     axes = fig.subplots()
     axes.imshow(canvas, interpolation="nearest")
     if outline.any():
-        axes.contour(outline, levels=[0.5], colors="#2fbf4f", linewidths=1.2)
+        axes.contour(outline, levels=[0.5], colors=LESION, linewidths=1.2)
     for k, caption in enumerate(captions):
         axes.text(k * pitch + size / 2, -0.03 * size, caption, ha="center", va="bottom", fontsize=8.5, color=INK)
     bare(axes)

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 
 
 @dataclass
@@ -184,11 +184,6 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
         raise AttrinetError(f"{path or ', '.join(overrides)}: {said(error)}") from error
     check_config(config)
     return config
-
-
-def said(error: Exception) -> str:
-    """The first line of a message; the error's name where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def dump_config(config: Config) -> str:

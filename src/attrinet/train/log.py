@@ -1,16 +1,11 @@
-"""metrics.jsonl, and the lock that keeps a run folder to one process group."""
+"""metrics.jsonl: what a run says while it trains."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from lightning_fabric import Fabric
 
 from attrinet.errors import AttrinetError
 from attrinet.files import write_atomically
@@ -69,22 +64,3 @@ def read_log(path: Path) -> list[dict]:
                 raise AttrinetError(f"{path}: line {number} is damaged; mend it, or move the file away to go on "
                                     "without the log so far") from error
     return records
-
-
-@contextmanager
-def run_lock(out: Path, fabric: Fabric) -> Iterator[None]:
-    """Hold the run folder; AttrinetError when another process does. The kernel lets go when this process dies."""
-    if not fabric.is_global_zero:
-        yield
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = open(out / ".lock", "w")
-    except OSError as error:
-        raise AttrinetError(f"{out}: cannot write there ({error.strerror}); choose another with --out") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise AttrinetError(f"{out}: another process is training in this folder") from error
-        yield

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,15 +21,15 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from attrinet.data.store import Store
-from attrinet.errors import AttrinetError, Stopped
-from attrinet.files import write_atomically
+from attrinet.errors import AttrinetError, Stopped, said
+from attrinet.files import held, write_atomically
 from attrinet.folder import save_model
 from attrinet.metrics.auc import auc
 from attrinet.metrics.youden import youden_threshold
 from attrinet.train import checkpoint
 from attrinet.train.config import Config, dump_config, flat, load_config
 from attrinet.train.finite import Batch, FiniteCheck
-from attrinet.train.log import MetricsLog, run_lock
+from attrinet.train.log import MetricsLog
 from attrinet.train.state import TrainState
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
@@ -73,7 +73,7 @@ def launch(config: Config) -> Fabric:
         )
     except (RuntimeError, ValueError) as error:
         raise AttrinetError(f"run.accelerator={config.run.accelerator}, run.devices={config.run.devices}: not usable "
-                            f"here ({str(error).splitlines()[0]}); use auto, cpu or cuda") from error
+                            f"here ({said(error)}); use auto, cpu or cuda") from error
     fabric.launch()
     return fabric
 
@@ -94,7 +94,8 @@ def run_steps(
     """
     config, fabric, out = job.config, job.fabric, job.out
     finite = FiniteCheck(out, config, fabric, job.store, state, batch)
-    with run_lock(out, fabric), checkpoint.writable(out), ExitStack() as left, stop_requests() as stop_requested:
+    lock = held(out, "is training in this folder") if job.leads else nullcontext()
+    with lock, checkpoint.writable(out), ExitStack() as left, stop_requests() as stop_requested:
         if job.leads:
             begin(out, config, resume)
         fabric.barrier()
