@@ -36,7 +36,7 @@ def details(facts: Facts) -> Section:
     source = facts.metrics.get("provenance", {})
     known = [("Type", f"{facts.kind}; {len(facts.findings)} findings ({', '.join(facts.findings)}); input: one "
                       f"{facts.image_size} × {facts.image_size} grey image; {facts.parameters:,} parameters"),
-             ("Paper", PAPER)]
+             ("Paper", PAPER if facts.kind == "Attri-Net" else f"{PAPER}; this model is one that it compares with")]
     if source.get("attrinet"):
         known.append(("Version", f"attrinet {source['attrinet']}, commit {source.get('commit') or 'not recorded'}"))
     if facts.training:

@@ -84,6 +84,18 @@ def test_explain_writes_pictures_and_arrays_that_sum_to_the_logit(work):
     np.testing.assert_allclose(total, saved["logits"], atol=1e-5)
 
 
+def test_explain_of_some_findings_keeps_to_them(work):
+    done = attrinet("explain", "runs/tiny", "png/3.png", "--findings", "Edema, Atelectasis", "--format", "npz", "--out",
+                    "some", cwd=work)
+    assert list(json.loads(done.stdout.splitlines()[0])) == ["image", "Edema", "Atelectasis"]
+    saved, whole = np.load(work / "some/3.npz"), np.load(work / "runs/tiny/explanations/3.npz")
+    assert saved["findings"].tolist() == ["Edema", "Atelectasis"]
+    for name in ("logits", "bias", "thresholds", "contributions", "attribution"):
+        np.testing.assert_array_equal(saved[name], whole[name][[list(FINDINGS).index(f) for f in saved["findings"]]])
+    refused = attrinet("explain", "runs/tiny", "png/3.png", "--identity", "remove", "--out", "none", cwd=work, code=2)
+    assert "add --dicom" in refused.stderr and not (work / "none").exists()
+
+
 def test_explain_goes_on_after_a_bad_image_and_says_so(work):
     (work / "bad.png").write_text("no")
     done = attrinet("explain", "runs/tiny", "bad.png", "png/5.png", "--out", "ex", cwd=work, code=2)
@@ -137,7 +149,7 @@ def test_the_demo_tells_the_whole_story_and_goes_on_where_it_was(tmp_path):
     (("train", "tiny.yaml"), "already holds a run"),
     (("train", "tiny.yaml", "run.accelerator=foo", "--out", "y"), "run.accelerator=foo, run.devices=1: not usable"),
     (("prepare", "table", "--labels", "labels.csv", "--images", "png", "--out", "x", "--fractions", "1,nan,1"),
-     "split fractions"),
+     "add up to 1"),
     (("evaluate", "nowhere"), "config.json: not found"),
     (("report", "runs/tiny", "--evaluation", "nowhere"), "run attrinet evaluate first"),
     (("report", "runs/tiny", "runs/tiny", "--evaluation", "x"), "each one's own evaluation is read"),

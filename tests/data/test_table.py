@@ -283,6 +283,34 @@ def test_a_mask_of_another_shape_than_its_image_is_refused(tmp_path, images):
                 make()
 
 
+def drawn(folder, *names):
+    """Masks of whole images, of the shape of `images`."""
+    folder.mkdir()
+    for name in names:
+        Image.fromarray(np.full((30, 20), 255, np.uint8)).save(folder / name)
+    return folder
+
+
+def test_boxes_and_masks_that_are_not_used_are_counted_aloud(tmp_path, images):
+    labels = write(tmp_path, FRAME)
+    box = {"image": ["a", "a", "nosuch"], "finding": ["Edema", "edema", "Edema"], "x": 1, "y": 1, "w": 3, "h": 3}
+    with pytest.warns(UserWarning, match="boxes.csv: 2 of 3 boxes .* the first in line 3, of 'a' and 'edema'"):
+        found = table_source(labels, images, findings=["Edema"], boxes=write(tmp_path, box, "boxes.csv"))
+    assert len(found.annotations) == 1
+    masks = drawn(tmp_path / "masks", "a_Edema.png", "a_Odema.png")
+    with pytest.warns(UserWarning, match="masks: 1 files are no masks .* the first is a_Odema.png"):
+        table_source(labels, images, findings=["Edema"], masks=masks)
+
+
+def test_a_finding_that_no_file_can_be_called_has_masks_with_underscores(tmp_path, images):
+    labels = write(tmp_path, {"image": ["a", "b"], "patient": ["x", "y"], "Edema/Fluid (new)": [1, 0]})
+    masks = drawn(tmp_path / "masks", "a_Edema_Fluid__new_.png")
+    assert table_source(labels, images, masks=masks).annotations["finding"].tolist() == ["Edema/Fluid (new)"]
+    (masks / "a_Edema_Fluid__new_.png").rename(masks / "a_Fluid.png")
+    with pytest.raises(AttrinetError, match="for instance a_Edema_Fluid__new_.png; its first file is a_Fluid.png"):
+        table_source(labels, images, masks=masks)
+
+
 def test_rows_of_one_image_that_contradict_each_other_are_an_error(tmp_path, images):
     same = {"image": ["a.png", "a.png", "b.png"], "patient": ["x", "x", "y"], "Edema": [1, 1, 0]}
     assert table_source(write(tmp_path, same), images).excluded["duplicate row"] == 1
@@ -297,7 +325,7 @@ def test_a_policy_for_an_unknown_finding_is_an_error(tmp_path, images):
         table_source(write(tmp_path, FRAME), images, findings=["Edema"], uncertain={"Edmea": "ones"})
 
 
-def test_split_fractions_are_numbers(tmp_path, images):
-    for wrong in (float("nan"), float("inf")):
-        with pytest.raises(AttrinetError, match="split fractions"):
+def test_split_fractions_are_numbers_that_add_up_to_one(tmp_path, images):
+    for wrong in (float("nan"), float("inf"), 0.6):
+        with pytest.raises(AttrinetError, match="fractions 0.5, .* add up to 1"):
             table_source(write(tmp_path, FRAME), images, findings=["Edema"], fractions={"train": 0.5, "test": wrong})

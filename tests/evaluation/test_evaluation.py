@@ -7,6 +7,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
+from attrinet.metrics.intervals import Interval
 from attrinet.nets.attrinet import AttriNet
 from oracle import THRESHOLDS, Oracle
 
@@ -88,3 +89,10 @@ def test_a_prediction_that_is_not_a_number_names_the_image(store):
         evaluate(model, model, store, rows, THRESHOLDS, draws=5, progress=False)
     with pytest.raises(AttrinetError, match="not a number"):
         choose_thresholds(model, store)
+
+
+def test_bounds_that_agree_are_no_bounds():
+    unknown = {"low": None, "high": None}
+    assert jsonable(Interval(0.0, 0.0, 0.0)) == {"value": 0.0, **unknown}
+    assert jsonable(Interval(0.5, np.nan, np.nan)) == {"value": 0.5, **unknown}
+    assert jsonable(Interval(0.9, 0.8, 1.0)) == {"value": 0.9, "low": 0.8, "high": 1.0}

@@ -59,7 +59,7 @@ def test_the_command_explains_every_image_of_the_split(phantom_model, store, tmp
     out = tmp_path / "out"
     done = CliRunner().invoke(cli, ["explain-store", str(phantom_model), "--store", str(store.path), "--out", str(out),
                                     "--quiet"])
-    assert done.exit_code == 0 and "(1 shards)" in done.output, done.output
+    assert done.exit_code == 0 and "(1 shard)" in done.output, done.output
     rows, model = store.split("test"), load(phantom_model)
     saved = np.load(out / "contributions/00000.npz", allow_pickle=False)
     assert saved["ids"].tolist() == store.ids[rows].tolist() and saved["findings"].tolist() == list(FINDINGS)

@@ -32,6 +32,30 @@ def test_color_bars_are_symmetric_and_carry_their_unit():
     assert figures.png(figures.global_figure(model.global_explanation()))[:4] == b"\x89PNG"
 
 
+def test_titles_are_inside_the_picture_however_few_lines_it_has():
+    torch.manual_seed(0)
+    model, x = AttriNet(["a", "b"], 32, width=2), torch.zeros(1, 1, 32, 32)
+    out, image = model.explain(x), x[0, 0].numpy()
+    for shown in ([0], [0, 1]):
+        for draw in (figures.explanation_figure, figures.contributions_figure):
+            assert_titles_inside(draw(image, out, 0, shown))
+    assert_titles_inside(figures.global_figure(AttriNet(["a"], 32, width=2).global_explanation()))
+
+
+def assert_titles_inside(fig):
+    figures.png(fig)  # lays it out
+    titles = [axes.title for axes in fig.axes if axes.get_title()]
+    tops = [title.get_window_extent().y1 for title in titles]
+    assert len(titles) > 1 and max(tops) <= fig.bbox.y1
+
+
+def test_a_curve_of_one_record_shows_it_and_a_finding_never_judged_has_no_line():
+    fig = figures.training_figure([{"step": 3, "classifier/loss": 0.7}],
+                                  [{"step": 3, "auc": {"a": 0.6, "b": None}, "mean_auc": 0.6}])
+    assert [line.get_label() for line in fig.axes[0].lines] == ["a", "mean"]
+    assert all(line.get_marker() == "." for axes in fig.axes for line in axes.lines)
+
+
 def test_more_examples_than_columns_make_more_lines_and_keep_them_all():
     images = np.zeros((7, 16, 16))
     masks = np.zeros((7, 16, 16), bool)

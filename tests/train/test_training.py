@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from attrinet.nets.generator import Generator
 from attrinet.train.config import dump_config, load_config
 from attrinet.train.log import read_log
 from attrinet.train.loop import train
+from attrinet.train.run import check_split
 from attrinet.train.state import new_state
 from attrinet.train.steps import Steps
 
@@ -187,6 +189,12 @@ def test_checkpointing_gives_the_same_gradients_and_keeps_less_for_them():
     assert kept[True] < kept[False] / 2
     for a, b in zip(gradients[False], gradients[True], strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_finding_that_validation_cannot_judge_is_said():
+    store = SimpleNamespace(path="stores/x", findings=("Edema", "Mass"), labels=np.array([[1, 0], [0, 0], [1, np.nan]]))
+    with pytest.warns(UserWarning, match="presence and absence of Mass: the threshold stays 0.5 there"):
+        check_split(store, {"train": np.arange(3), "valid": np.arange(3)})
 
 
 def test_what_cannot_be_trained_is_refused_at_once(config, tmp_path, phantoms):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 
 import click
 
@@ -69,8 +70,14 @@ def cli() -> None:
     """
 
 
+def said_plainly(message, category, *rest) -> None:
+    """A warning as one line, without the code it comes from."""
+    click.echo(f"attrinet: {message}" if category is UserWarning else f"{category.__name__}: {message}", err=True)
+
+
 def main() -> None:
     """Entry point. Exit code 0: done; 2: bad input, in one line; 130: stopped on request."""
+    warnings.showwarning = said_plainly
     try:
         cli()
     except Stopped as stopped:

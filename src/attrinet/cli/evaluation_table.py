@@ -89,7 +89,5 @@ def table(width: int, rows: list[str], columns: dict[str, Callable[[str], str]])
 
 
 def cell(value: dict | None, digits: int = 3, unit: str = "") -> str:
-    """0.931 [0.912, 0.950], a dash for what is not known, nothing for what is not there."""
-    if value is None:
-        return ""
-    return "–" if value["value"] is None else interval(value, digits) + unit
+    """0.931 [0.912, 0.950], a dash for what is not known or not there."""
+    return "–" if value is None or value["value"] is None else interval(value, digits) + unit

@@ -50,6 +50,9 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     kinds = [part.strip() for part in formats.split(",")]
     if not set(kinds) <= {"png", "npz"}:
         raise AttrinetError(f"--format {formats}: want png, npz, or png,npz")
+    if identity != "carry" and not dicom:
+        raise AttrinetError(f"--identity {identity}: is about DICOM objects; add --dicom. Pictures and arrays hold "
+                            "nothing of the image's header anyway")
     opened = open_run(run, device)
     model = opened.model
     if opened.explainer is None:
@@ -77,16 +80,18 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
             click.echo(f"attrinet: {error}", err=True)
             continue
         if "npz" in kinds:
-            save_npz(folder / f"{name}.npz", result)
+            save_npz(folder / f"{name}.npz", result, list(shown))
         if "png" in kinds:
             from attrinet.report.figures import contributions_figure, explanation_figure, png
 
             draw = explanation_figure if isinstance(result, Explanation) else contributions_figure
             (folder / f"{name}.png").write_bytes(png(draw(image[0, 0].numpy(), result, 0, list(shown))))
         click.echo(line(path, result, list(shown)))
-    click.echo(f"written: {folder}")
+    if len(failed) < len(images):
+        click.echo(f"written: {folder}")
     if failed:
-        raise AttrinetError(f"{len(failed)} of {len(images)} images could not be explained; the others are done")
+        done = "; the others are done" if len(failed) < len(images) else ""
+        raise AttrinetError(f"{len(failed)} of {len(images)} images could not be explained{done}")
 
 
 def dicom_writer(model, findings: list[int], identity: str):
@@ -120,11 +125,11 @@ def keep_images(images: tuple[Path, ...], targets: list[Path]) -> None:
                                 "--out")
 
 
-def save_npz(path: Path, out: AdditiveExplanation) -> None:
+def save_npz(path: Path, out: AdditiveExplanation, shown: list[int]) -> None:
     names = ("probabilities", "logits", "attribution", "counterfactual", "contributions")
-    arrays = {k: getattr(out, k)[0].cpu().numpy() for k in names if hasattr(out, k)}
-    np.savez_compressed(path, findings=np.array(out.findings), bias=out.bias.cpu().numpy(),
-                        thresholds=out.thresholds.cpu().numpy(), **arrays)
+    arrays = {k: getattr(out, k)[0].cpu().numpy()[shown] for k in names if hasattr(out, k)}
+    np.savez_compressed(path, findings=np.array(out.findings)[shown], bias=out.bias.cpu().numpy()[shown],
+                        thresholds=out.thresholds.cpu().numpy()[shown], **arrays)
 
 
 def line(path: Path, out: AdditiveExplanation, shown: list[int]) -> str:
@@ -133,4 +138,4 @@ def line(path: Path, out: AdditiveExplanation, shown: list[int]) -> str:
         "image": str(path),
         **{out.findings[c]: {"probability": round(float(out.probabilities[0, c]), 4),
                              "called": bool(out.called[0, c])} for c in shown},
-    })
+    }, ensure_ascii=False)

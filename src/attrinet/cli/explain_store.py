@@ -56,7 +56,10 @@ def command(run, store, split, out, workers, shard, dtype, engine, device, quiet
     bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=files)
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
     made_by = "PyTorch" if files is None else f"OpenVINO in {facts_of(files)['precision']} ({files})"
-    click.echo(f"written: {folder} ({shards} shards), maps by {made_by}")
+    if shards:
+        click.echo(f"written: {folder} ({shards} shard{'s' if shards > 1 else ''}), maps by {made_by}")
+    else:
+        click.echo(f"nothing to do: {split} has fewer shards than --shard {shard} counts")
 
 
 def engine_files(engine: str, run: Run) -> Path | None:

@@ -100,7 +100,8 @@ def policies(text: str) -> str | dict[str, str]:
 @click.option("--view-column", help="Column of the projection (PA, AP, lateral).")
 @click.option("--views", help="Keep only these values of --view-column, comma-separated.")
 @click.option("--boxes", type=click.Path(path_type=Path), help="CSV: image, finding, x, y, w, h in pixels.")
-@click.option("--masks", type=click.Path(path_type=Path), help="Folder of <image>_<finding>.png.")
+@click.option("--masks", type=click.Path(path_type=Path),
+              help="Folder of <image>_<finding>.png; _ may stand for what a file cannot be called.")
 @click.option("--uncertain", default="zeros", show_default=True, help="-1 becomes zeros, ones, ignore; or finding=….")
 @click.option("--fractions", default="0.7,0.1,0.2", show_default=True, help="Train, valid, test shares of patients.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the split.")

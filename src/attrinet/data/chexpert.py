@@ -15,6 +15,7 @@ from attrinet.data.images import read_grey
 from attrinet.data.manifest import (
     UNCERTAIN,
     check_patients,
+    counted,
     first_line,
     known,
     leave_out,
@@ -200,7 +201,7 @@ def usable(
     frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded)
     frame = leave_out(frame, frame["source"].isna(), "file missing", excluded)
     if frame.empty:
-        raise AttrinetError(f"CheXpert: no image is left; excluded: {dict(excluded)}")
+        raise AttrinetError(f"CheXpert: no image is left; {counted(excluded)}")
     return frame, dict(excluded)
 
 

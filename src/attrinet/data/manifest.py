@@ -72,7 +72,7 @@ def need_columns(frame: pd.DataFrame, columns: Iterable[str], where: str) -> Non
             near = difflib.get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             present = ", ".join(map(str, list(frame.columns)[:30]))
-            raise AttrinetError(f"{where}: no column {column!r}{hint} It has: {present}")
+            raise AttrinetError(f"{where}: no column {column!r}{hint}; it has {present}")
 
 
 def known(option: str, given: Iterable[str], choices: Sequence[str]) -> None:
@@ -88,6 +88,11 @@ def leave_out(frame: pd.DataFrame, rows: pd.Series, reason: str, excluded: Count
     """The frame without the rows (bool, one a row) that are left out for `reason`, which `excluded` counts."""
     excluded[reason] += int(rows.sum())
     return frame[~rows]
+
+
+def counted(excluded: Mapping[str, int]) -> str:
+    """How many were left out and why, for messages."""
+    return ", ".join(f"{count} {reason}" for reason, count in excluded.items() if count) or "none left out"
 
 
 def one_row_an_image(frame: pd.DataFrame, where: str, excluded: Counter[str]) -> pd.DataFrame:
@@ -124,7 +129,7 @@ def check(source: Source) -> None:
     if clash:
         raise AttrinetError(f"{name}: a finding must not be called {sorted(clash)[0]!r}")
     if len(frame) == 0:
-        raise AttrinetError(f"{name}: no image is left; excluded: {dict(source.excluded) or 'none'}")
+        raise AttrinetError(f"{name}: no image is left; {counted(source.excluded)}")
     twice = frame["id"][frame["id"].duplicated()]
     if len(twice):
         raise AttrinetError(f"{name}: image id {twice.iloc[0]!r} comes more than once")

@@ -95,7 +95,11 @@ def fingerprint(source: Source) -> str:
 
 def check_recipe(where: Path, before: dict, now: dict) -> None:
     now = json.loads(json.dumps(now))
-    differ = [f"{k}: {before.get(k)} there, {now[k]} asked for" for k in now if before.get(k) != now[k]]
+    before, now = (recipe | recipe.get("options", {}) for recipe in (before, now))
+    differ = [f"{k}: {before.get(k)} there, {now[k]} asked for" for k in now
+              if before.get(k) != now[k] and k not in ("options", "source")]
+    if not differ and before.get("source") != now["source"]:
+        differ.append("other labels, annotations or files")
     if differ:
         raise AttrinetError(f"{where}: holds a store made of other data or with other options ({'; '.join(differ)}); "
                             "name another folder with --out, or delete it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from attrinet.data import annotations as notes
 from attrinet.data.images import SIDE_LIMIT, bare_name, image_size, read_grey
 from attrinet.data.manifest import (
     check,
+    counted,
     known,
     leave_out,
     need_columns,
@@ -63,6 +65,9 @@ def table_source(
         raise AttrinetError(f"{labels}: no column holds only 1, 0, -1 and blank; name the findings with --findings")
     if not isinstance(uncertain, str):
         known("uncertain", uncertain, findings)
+    if not split_column and not abs(sum(fractions.values()) - 1) <= 0.01:  # also NaN
+        raise AttrinetError(f"fractions {', '.join(map(str, fractions.values()))} of the patients: want three that add "
+                            "up to 1")
     excluded: Counter[str] = Counter()
 
     frame = leave_out(frame, frame[image_column].isna(), "no image name", excluded)
@@ -88,7 +93,7 @@ def table_source(
     frame = leave_out(frame, paths[frame.index].isna(), "file missing", excluded)
     paths = paths[frame.index]
     if frame.empty:
-        raise AttrinetError(f"{labels}: no image is left ({dict(excluded)}); are the images in {images}?")
+        raise AttrinetError(f"{labels}: no image is left ({counted(excluded)}); are the images in {images}?")
 
     twice = paths.duplicated(keep=False)
     if twice.any():
@@ -238,12 +243,12 @@ class Names:
 def box_rows(
     path: str | Path | None, manifest: pd.DataFrame, names: Names, findings: Sequence[str]
 ) -> list[dict]:
-    """Boxes of the images and findings that are used; others are ignored, but not all."""
+    """Boxes of the images and findings that are used; a warning counts the others."""
     if path is None:
         return []
     table = read_table(path, dtype={"image": "string", "finding": "string"})
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
-    rows, used = [], 0
+    rows, unused = [], []
     for number, box in enumerate(table.to_dict("records"), start=2):
         try:
             row = names.find(str(box["image"]))
@@ -251,8 +256,8 @@ def box_rows(
             raise AttrinetError(f"{path}: line {number}: several images are called {box['image']!r}; write it as in "
                                 "the table of labels") from error
         if row is None or str(box["finding"]) not in findings:
+            unused.append(f"line {number}, of {box['image']!r} and {box['finding']!r}")
             continue
-        used += 1
         corners = pd.to_numeric(pd.Series([box[k] for k in "xywh"]), errors="coerce").to_numpy(float, na_value=np.nan)
         x, y, w, h = corners
         if not np.isfinite(corners).all() or w <= 0 or h <= 0:
@@ -268,10 +273,13 @@ def box_rows(
             raise AttrinetError(f"{path}: line {number}: the box lies outside its image of {width}×{height} pixels; "
                                 "for boxes of an original of another size give source_width and source_height")
         rows.append(notes.box_row(manifest["id"][row], box["finding"], x, y, w, h, width, height))
-    if len(table) and not used:
+    if len(table) and len(unused) == len(table):
         raise AttrinetError(f"{path}: no box is of an image and a finding that are used; its first is of "
                             f"{table['image'].iloc[0]!r} and {table['finding'].iloc[0]!r}, the store has "
                             f"{manifest['id'].iloc[0]!r}, … and {', '.join(findings)}")
+    if unused:
+        warnings.warn(f"{path}: {len(unused)} of {len(table)} boxes are of no image and finding that are used, the "
+                      f"first in {unused[0]}", stacklevel=2)
     return rows
 
 
@@ -284,13 +292,18 @@ def side_of(value: object, where: str) -> int:
 
 
 def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, names: Names, findings: Sequence[str]) -> list[dict]:
-    """Masks <image>_<finding>.png (spaces of a finding may be underscores) of the images that are used."""
+    """Masks <image>_<finding>.png of the images that are used; a warning counts the other files.
+
+    In a file's name a finding may have underscores for its spaces, or for all but letters, digits and hyphens.
+    """
     if folder is None:
         return []
     found: dict[tuple[int, int], Path] = {}
+    unused = []
     for path in sorted(Files(Path(folder)).paths):
         meant = mask_of(Path(folder), path, names, findings)
         if meant is None:
+            unused.append(path)
             continue
         if meant in found:
             raise AttrinetError(f"{folder}: {found[meant]} and {path} are masks of the same image and finding")
@@ -302,14 +315,24 @@ def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, names: Names, f
             check_shape(Path(folder) / path, mask, manifest["source"][row])
             rows.append(notes.mask_row(manifest["id"][row], findings[finding], mask))
     if not rows:
-        raise AttrinetError(f"{folder}: no mask <image>_<finding>.png of any image and finding was found there")
+        first = f"{bare_name(manifest['source'][0])}_{file_name(findings[0])}.png"
+        raise AttrinetError(f"{folder}: no mask <image>_<finding>.png of any image and finding was found there, for "
+                            f"instance {first}; its first file is {unused[0] if unused else 'a blank mask'}")
+    if unused:
+        warnings.warn(f"{folder}: {len(unused)} files are no masks of an image and finding that are used, the first is "
+                      f"{unused[0]}", stacklevel=2)
     return rows
+
+
+def file_name(finding: str) -> str:
+    """Underscores for what is no letter, digit or hyphen."""
+    return re.sub(r"[^\w-]", "_", finding)
 
 
 def mask_of(folder: Path, path: Path, names: Names, findings: Sequence[str]) -> tuple[int, int] | None:
     """Row and finding that a file below `folder` is the mask of; None for other files, and for images not used."""
     for finding in sorted(findings, key=len, reverse=True):
-        for end in (f"_{finding}.png", f"_{finding.replace(' ', '_')}.png"):
+        for end in {f"_{name}.png" for name in (finding, finding.replace(" ", "_"), file_name(finding))}:
             if not path.name.endswith(end):
                 continue
             try:

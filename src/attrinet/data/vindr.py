@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import check_patients, known, leave_out, split_by_patient
+from attrinet.data.manifest import check_patients, counted, known, leave_out, split_by_patient
 from attrinet.data.source import Source
 from attrinet.data.vindr_boxes import vindr_annotations
 from attrinet.data.vindr_tables import LABELS, Tables, agree, read_votes
@@ -152,5 +152,5 @@ def usable(frame: pd.DataFrame, findings: Sequence[str], excluded: Counter[str])
     frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded)
     frame = leave_out(frame, frame["source"].isna(), "file missing", excluded)
     if frame.empty:
-        raise AttrinetError(f"VinDr-CXR: no image is left; excluded: {dict(excluded)}")
+        raise AttrinetError(f"VinDr-CXR: no image is left; {counted(excluded)}")
     return frame.copy()

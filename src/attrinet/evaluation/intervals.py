@@ -39,9 +39,11 @@ def by_finding(
 
 
 def jsonable(value):
-    """Intervals to lists, NaN to null: what JSON can say."""
+    """What JSON can say: NaN becomes null. Bounds that agree do too: where all draws give the same, as of 0 calls among
+    6 images, they show none of the uncertainty there is."""
     if isinstance(value, Interval):
-        return {"value": jsonable(value.value), "low": jsonable(value.low), "high": jsonable(value.high)}
+        low, high = (math.nan, math.nan) if value.low == value.high else (value.low, value.high)
+        return {"value": jsonable(value.value), "low": jsonable(low), "high": jsonable(high)}
     if isinstance(value, Mapping):
         return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -239,8 +239,10 @@ def masks_figure(scene: Scene) -> tuple[Figure, str]:
     rows = [[Tile(mask, 1.0) for mask in masks[mode]] for mode in modes]
     fig = draw(rows, list(modes.values()), method.first.findings,
                "share of the annotations that cover a pixel, largest = 1; a box is 1 inside", ("0", "0", "1"))
-    return fig, (f"Weighted pseudo masks and pseudo boxes of the training annotations, as many as {said(method)} had "
-                 "for guidance; a finding without annotations has the centred square.")
+    many = (f"of the training annotations, as many as {said(method)} had for guidance" if method.first.mode != "none"
+            else "of all training annotations; none of these runs was guided")
+    return fig, (f"Weighted pseudo masks and pseudo boxes {many}; a finding without annotations has the centred "
+                 "square.")
 
 
 def guidance_figure(scene: Scene) -> tuple[Figure, str]:

@@ -146,6 +146,8 @@ def fill(
     if extra:
         rows += [Row(m.name, m, tuple(cell(m, c, None) for c in columns)) for m in members if of[m] not in paper]
     notes = [f"No run given for: {', '.join(missing)}."] if missing else []
+    if any(c.measure != AUC for c in columns):
+        notes += limit_notes(rows)
     if any(c.measure == DISEASE for c in columns):
         notes += blank_notes(rows)
     return Table(number, title, tuple(columns), tuple(rows), tuple(missing), tuple(notes))
@@ -154,6 +156,13 @@ def fill(
 def cell(method: Method, column: Column, cited: Published | None) -> Cell:
     found = {one.seed: reading(one.metrics, column.measure, column.finding) for one in method.seeds}
     return Cell({seed: r for seed, r in found.items() if r is not None}, cited)
+
+
+def limit_notes(rows: Sequence[Row]) -> list[str]:
+    """Of a dear explainer only some images are judged; whoever reads a mean must know."""
+    limits = {row.name: {one.metrics.get("limit") for one in row.method.seeds} - {None} for row in rows if row.method}
+    return [f"{name}: explanations judged on at most {max(own)} images a finding."
+            for name, own in limits.items() if own]
 
 
 def blank_notes(rows: Sequence[Row]) -> list[str]:

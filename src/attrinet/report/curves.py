@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from attrinet.report.figures import COLORS, INK, colors, tidy
+from attrinet.report.figures import COLORS, INK, colors, marked, tidy
 
 LOSSES = {
     "critic/loss": "critic, eq. 1", "generator/adversarial": "adversarial, eq. 2",
@@ -24,7 +24,7 @@ def losses_figure(train: Sequence[dict]) -> Figure | None:
     grid = fig.subplots(-(-len(found) // 3), 3, squeeze=False)
     for axes, (key, label) in zip(grid.flat, found.items(), strict=False):
         points = [(r["step"], r[key]) for r in train if key in r]
-        axes.plot(*zip(*points, strict=True), color=COLORS[0], linewidth=1.2)
+        axes.plot(*zip(*points, strict=True), marked(points), color=COLORS[0], linewidth=1.2)
         axes.set_title(label, fontsize=8.5, color=INK)
         axes.set_xlabel("steps")
         tidy(axes)
@@ -40,7 +40,7 @@ def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]], label: str)
     for (name, points), color in zip(curves.items(), colors(len(curves)), strict=True):
         axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, marker=".", label=name)
     axes.set(xlabel="steps", ylabel=label)
-    axes.legend(fontsize=7.5, frameon=False, loc="lower right")
+    axes.legend(fontsize=7.5, frameon=False, loc="best")
     tidy(axes)
     return fig
 

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from attrinet.nets.attrinet import Explanation, GlobalExplanation
 
@@ -43,6 +44,11 @@ def figure(columns: float, rows: float, extra_width: float = 0.0, extra_height: 
     return Figure(figsize=(columns * CELL + extra_width, rows * CELL + extra_height), dpi=110, layout="constrained")
 
 
+def lines_figure(columns: int, lines: int) -> Figure:
+    """Room for pictures, a line a finding, with titles above and colour bars below."""
+    return figure(columns, lines, extra_width=1.1, extra_height=1.15 if lines == 1 else 0.85)
+
+
 def bare(axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
@@ -73,7 +79,7 @@ def explanation_figure(
     contributions = out.contributions[row].cpu().numpy() * 1e3
     counterfactuals = out.counterfactual[row].cpu().numpy()
     half_c, half_m = limit(contributions[list(findings)]), limit(maps[list(findings)])
-    fig = figure(4, len(findings), extra_width=1.1, extra_height=0.85)
+    fig = lines_figure(4, len(findings))
     grid = fig.subplots(len(findings), 4, squeeze=False)
     titles = ("image", "contributions to the logit", "attribution map M(x)", "counterfactual x + M(x)")
     for line, c in zip(grid, findings, strict=True):
@@ -108,7 +114,7 @@ def contributions_figure(image: np.ndarray, out, row: int, findings: Sequence[in
     """
     contributions = out.contributions[row].cpu().numpy() * 1e3
     half = limit(contributions[list(findings)])
-    fig = figure(2, len(findings), extra_width=1.1, extra_height=0.85)
+    fig = lines_figure(2, len(findings))
     grid = fig.subplots(len(findings), 2, squeeze=False)
     for line, c in zip(grid, findings, strict=True):
         for axes, picture in zip(line, (image, blend(image, contributions[c], half)), strict=True):
@@ -141,7 +147,7 @@ def global_figure(explanation: GlobalExplanation, marks: Mapping[str, tuple[int,
     weights = explanation.weights.cpu().numpy()
     count = len(explanation.findings)
     half, half_w = limit(np.stack([positive, negative])), limit(weights, 100)
-    fig = figure(3, count, extra_width=1.1, extra_height=0.85)
+    fig = lines_figure(3, count)
     grid = fig.subplots(count, 3, squeeze=False)
     for c, line in enumerate(grid):
         for axes, values, h in zip(line, (positive[c], negative[c], weights[c]), (half, half, half_w), strict=True):
@@ -252,8 +258,10 @@ def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
     left, right = fig.subplots(1, 2)
     findings = list(valid[-1]["auc"]) if valid else []
     for name, color in zip(findings, colors(len(findings)), strict=True):
-        left.plot([r["step"] for r in valid], [r["auc"][name] for r in valid], color=color, linewidth=1.2, label=name)
-    left.plot([r["step"] for r in valid], [r["mean_auc"] for r in valid], color=INK, linewidth=2.2, label="mean")
+        points = [(r["step"], r["auc"][name]) for r in valid if r["auc"].get(name) is not None]
+        if points:  # none where the validation images do not show both presence and absence
+            left.plot(*zip(*points, strict=True), ".-", color=color, linewidth=1.2, label=name)
+    left.plot([r["step"] for r in valid], [r["mean_auc"] for r in valid], ".-", color=INK, linewidth=2.2, label="mean")
     steps = "steps" if any("model/classification" in r for r in train) else "generator steps"
     left.set(xlabel=steps, ylabel="validation AUC")
     left.legend(fontsize=7, frameon=False, loc="lower right")
@@ -262,12 +270,18 @@ def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
     for (key, label), color in zip(names.items(), COLORS, strict=False):
         points = [(r["step"], r[key]) for r in train if key in r]
         if points:
-            right.plot(*zip(*points, strict=True), color=color, linewidth=1.4, label=label)
+            right.plot(*zip(*points, strict=True), marked(points), color=color, linewidth=1.4, label=label)
     right.set(xlabel=steps, ylabel="cross-entropy, nats")
     right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)
     return fig
+
+
+def marked(points: Sequence) -> str:
+    """Format of a line: one point alone would draw nothing."""
+    return "-" if len(points) > 1 else "."
 
 
 def colors(count: int) -> list[str]:

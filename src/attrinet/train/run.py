@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
@@ -186,6 +187,10 @@ def check_split(store: Store, rows: dict[str, np.ndarray]) -> None:
     if len(single) == len(store.findings):
         raise AttrinetError(f"{store.path}: no finding is both present and absent among the 'valid' images, "
                             "so the best model cannot be chosen; prepare a larger validation split")
+    if single:
+        warnings.warn(f"{store.path}: the 'valid' images do not show both presence and absence of {', '.join(single)}: "
+                      "the threshold stays 0.5 there, and the mean AUC that chooses the best model leaves it out",
+                      stacklevel=2)
 
 
 def due(every: int, step: int) -> bool:
