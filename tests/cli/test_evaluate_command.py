@@ -1,6 +1,8 @@
 """attrinet evaluate judges any explainer of any model under one protocol, and says in one line what it cannot."""
 
+import itertools
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 from attrinet.baselines.bcos import BcosResNet50
 from attrinet.baselines.resnet import ResNet50
 from attrinet.cli import cli
+from attrinet.cli.evaluation_table import summary
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import shortcut_source
@@ -19,6 +22,7 @@ from attrinet.evaluation import predict
 from attrinet.folder import save_model
 from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.lime import Lime
+from comparing import interval
 
 FINDING = "Pleural Effusion"
 MODELS = {"resnet": lambda: ResNet50([FINDING], 32, width=4, depth=18),
@@ -185,3 +189,52 @@ def test_maps_of_another_model_or_seed_are_not_taken(work, lime, tmp_path, other
         evaluate(work, run, "--explainer", "lime", "--as-published", "--out", folder, *more)
     assert without_seconds(tmp_path) == without_seconds(tmp_path / "undisturbed")
     assert not list(tmp_path.glob("unfinished*"))
+
+
+def cells(text, rows):
+    """(heading, row) → what stands under it, of every table; columns end where their headings end."""
+    found, columns = {}, []
+    for line in text.splitlines():
+        if line.startswith("  "):
+            columns = [(head.group(), head.end()) for head in re.finditer(r"\S+( \S+)*", line)]
+        for row in rows:
+            if line.startswith(row):
+                found |= {(head, row): line[end - 23 : end].strip() for head, end in columns}
+    return found
+
+
+def test_every_figure_stands_under_its_own_heading():
+    findings, values = ["Edema", "Pleural Effusion"], itertools.count(1)
+    keys, said = [*findings, "mean"], {}
+
+    def measure(heading=None, digits=3, unit="", rows=keys):
+        made = {row: float(next(values)) for row in rows}
+        if heading:
+            said.update({(heading, row): f"{value:.{digits}f}{unit}" for row, value in made.items()})
+        return {row: {"value": value, "low": None, "high": None} for row, value in made.items()}
+
+    def together(rows=keys, **measures):
+        return {row: {name: each[row] for name, each in measures.items()} for row in rows}
+
+    metrics = {
+        "images": 9, "patients": 8, "limit": None,
+        "explainer": {"name": "own", "cost": 1.0, "seconds_per_image": 0.5},
+        "auc": measure("AUC"), "average_precision": measure("average precision"), "calibration": measure(),
+        "calls": together(findings, sensitivity=measure("sensitivity", rows=findings),
+                          specificity=measure("specificity", rows=findings)),
+        "class_sensitivity": {**{f: {"mean": 0.6, "grids": 3, "blank": 0} for f in findings}, "mean": 0.6},
+        "class_sensitivity_interval": measure("class sensitivity"), "class_sensitivity_published": measure(),
+        "disease_sensitivity": {
+            "annotated": 4, "blank": 0,
+            "all": together(inside=measure("disease sensitivity"), inside_published=measure(), area=measure(),
+                            enrichment=measure()),
+            "true_positives": together(inside=measure(), inside_published=measure(), area=measure(),
+                                       enrichment=measure("evidence in lesion", 1, " ×")),
+        },
+        "localisation": together(pointing_game=measure("pointing game"), iou=measure("IoU")),
+        "deletion": measure("deletion"), "insertion": measure("insertion"),
+        "faithfulness": {row: {**each, "sum_predicts_logit": {"r2": interval(0.7), "residual": interval(0.9)}}
+                         for row, each in together(flips=measure("calls flipped", 2)).items()},
+    }
+    found = cells(summary(metrics), keys)
+    assert found == said | {("sensitivity", "mean"): "–", ("specificity", "mean"): "–"}

@@ -1,10 +1,14 @@
 """An evaluation counts every image and gives the figures one computes from its own tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
 from attrinet.errors import AttrinetError
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.metrics.intervals import Interval
@@ -52,8 +56,9 @@ def test_the_figures_are_those_of_the_tables(store):
         assert result.metrics["auc"][name].value == pytest.approx(want, abs=1e-9)
         want = average_precision_score(table["label"].astype(int), table["probability"])
         assert result.metrics["average_precision"][name].value == pytest.approx(want, abs=1e-9)
-        positive = table[table["label"] == 1]
+        positive, negative = (table[table["label"] == label] for label in (1, 0))
         assert result.metrics["calls"][name]["sensitivity"].value == pytest.approx(positive["called"].mean())
+        assert result.metrics["calls"][name]["specificity"].value == pytest.approx(1 - negative["called"].mean())
         located = result.localisation[result.localisation["finding"] == name]
         assert len(located) == len(positive)
         assert result.metrics["disease_sensitivity"]["all"][name]["inside"].value == pytest.approx(
@@ -72,6 +77,25 @@ def test_the_figures_are_those_of_the_tables(store):
     evidence = model.explain(store.batch([index])).evidence[0, c].numpy()
     mask = store.select(model.findings).mask(index, c)
     assert row["inside"] == pytest.approx(evidence[mask].sum() / evidence.sum(), rel=1e-4)
+
+
+def test_a_probability_that_is_the_threshold_is_a_call(store):
+    exactly = float(torch.tensor(4.0).sigmoid())
+    found = evaluate(Oracle(store), None, store, store.split("train"), dict.fromkeys(THRESHOLDS, exactly), draws=5,
+                     progress=False)
+    assert found.metrics["calls"]["Edema"]["sensitivity"].value == 1
+
+
+def test_every_row_of_every_table_names_the_patient_of_its_image(tmp_path):
+    source = phantom_source(40, 32, seed=2)
+    patients = [f"patient {k // 3}" for k in range(40)]
+    source = replace(source, manifest=source.manifest.assign(patient=patients, split="train"))
+    store = prepare(source, tmp_path / "store", 32, progress=False)
+    oracle, of = Oracle(store), dict(zip(store.ids, patients, strict=True))
+    result = evaluate(oracle, oracle, store, np.arange(40), THRESHOLDS, draws=5, perturbed=2, progress=False)
+    for table in (result.predictions, result.localisation, result.grids, result.perturbation):
+        assert table["patient"].nunique() > 1
+        assert table["patient"].tolist() == [of[id] for id in table["id"]]
 
 
 def test_nothing_to_evaluate_is_an_error(store):

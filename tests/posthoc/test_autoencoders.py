@@ -33,6 +33,20 @@ def test_training_beats_the_mean_image_on_images_it_has_not_seen(radiographs):
     assert error < 0.75 * (seen.mean(0) - unseen).square().mean()
 
 
+class Noting(np.ndarray):
+    """Images that keep what was asked of them."""
+
+    def __getitem__(self, key):
+        self.asked = [*getattr(self, "asked", ()), key]
+        return np.asarray(self)[key]
+
+
+def test_training_reads_the_images_it_is_to_learn_from_and_no_other(radiographs):
+    images, rows = radiographs.view(Noting), np.array([3, 20, 57, 119])
+    train_autoencoder(images, rows=rows, steps=6, batch_size=8, width=4, progress=False)
+    assert set(np.concatenate(images.asked)) == set(rows)
+
+
 def test_training_is_repeatable_by_its_seed(radiographs):
     one, two, other = (
         train_autoencoder(radiographs, steps=2, batch_size=2, width=4, seed=seed, progress=False).decoder[0].weight
@@ -103,14 +117,20 @@ def test_missing_and_damaged_autoencoders_are_named(tmp_path):
 
 def test_torchxrayvisions_autoencoder_loads_from_its_file_and_maps_our_grey_scale(tmp_path):
     torch.manual_seed(0)
-    model = XrvAutoencoder().eval()
+    model = XrvAutoencoder()
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     loaded = load_xrv_autoencoder(tmp_path / "weights.pt")
-    x = torch.rand(1, 1, 224, 224) * 2 - 1
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in model.state_dict().items())
+    assert not loaded.training
+    x, seen = torch.rand(1, 1, 224, 224) * 2 - 1, {}
+    loaded.conv1.register_forward_hook(lambda module, inputs, output: seen.update(given=inputs[0]))
+    loaded.conv1_1.register_forward_hook(lambda module, inputs, output: seen.update(made=output))
     with torch.no_grad():
         z = loaded.encode(x)
-        assert z.shape == (1, 512, 3, 3) and loaded.decode(z).shape == x.shape
-        assert torch.equal(loaded.decode(z), model.decode(model.encode(x)))
+        decoded = loaded.decode(z)
+    assert z.shape == (1, 512, 3, 3) and decoded.shape == x.shape
+    torch.testing.assert_close(seen["given"], 1024 * x)  # its own scale is from -1024 to 1024
+    torch.testing.assert_close(1024 * decoded, seen["made"])
     assert sum(p.numel() for p in model.parameters()) == 31_120_448  # of torchxrayvision's own class
     with pytest.raises(AttrinetError, match="not found"):
         load_xrv_autoencoder(tmp_path / "none.pt")

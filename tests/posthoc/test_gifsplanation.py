@@ -94,6 +94,69 @@ def test_published_setting_walks_lambda_until_the_probability_fell_by_015(x):
     np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-7)
 
 
+GAIN = 0.1
+
+
+class OneNumber:
+    """An image is one number: its first pixel. The second swings with it, all others are white."""
+
+    image_size = SIZE
+
+    def encode(self, images):
+        return images[:, 0, 0, :1] / GAIN
+
+    def decode(self, latent):
+        number = GAIN * latent[:, 0]
+        images = torch.ones(len(latent), 1, SIZE, SIZE)
+        images[:, 0, 0, 0], images[:, 0, 0, 1] = number, swing(number)
+        return images
+
+
+def swing(number):
+    return (10 * number).sin() / 10
+
+
+class OfFirstPixel(nn.Module):
+    findings = ("a",)
+
+    def __init__(self, logit, scale=1):
+        super().__init__()
+        self.logit, self.scale = logit, scale
+
+    def forward(self, images):
+        return self.logit(images[:, 0, 0, :1] / self.scale)
+
+
+def explained(model, **options):
+    white = torch.ones(1, 1, SIZE, SIZE)
+    return Gifsplanation(model.eval(), OneNumber(), **options).attribute(white, 0)[0]
+
+
+def test_the_map_is_the_largest_change_on_the_way_also_of_what_changes_back():
+    found = explained(OfFirstPixel(lambda number: 8 * (number - 0.5)))
+    reach = found[0, 0].item()
+    assert reach == pytest.approx(0.1 * (1.1**22 - 1))  # the first step at which the probability has fallen by 0.8
+    numbers = 1 - reach * torch.linspace(1, 0, 10)
+    changes = (swing(numbers) - swing(torch.ones(1))).abs()
+    torch.testing.assert_close(found[0, 1], changes.max(), rtol=1e-3, atol=1e-5)
+    assert changes.max() > 1.5 * max(changes[0], changes[-2])
+
+
+def test_the_search_stops_where_the_probability_rises_again():
+    found = explained(OfFirstPixel(lambda number: 20 * (number - 0.8) ** 2))
+    reach = [0.1 * (1.1**steps - 1) for steps in range(40)]
+    last = next(k for k in range(1, 40) if abs(reach[k] - 0.2) > abs(reach[k - 1] - 0.2))
+    assert 10 < last < 20
+    assert found[0, 0].item() == pytest.approx(reach[last], rel=1e-4)
+
+
+def test_published_setting_stops_where_the_probability_rises_again():
+    found = explained(OfFirstPixel(lambda number: 10 * (number - 0.8) ** 2, scale=1024), as_published=True)
+    p = sigmoid(0.4)
+    gradient = p * (1 - p) * 20 * 0.2 * GAIN  # λ = −20 comes to 0.81, −30 to 0.71
+    assert found[0, 0].item() == pytest.approx(30 * gradient * GAIN, rel=1e-3)
+
+
 def test_an_autoencoder_of_another_size_is_fed_and_read_at_its_own(model, images, autoencoder):
     larger = torch.nn.functional.interpolate(images, (96, 96), mode="bilinear").clamp(-1, 1)
     found = Gifsplanation(model, autoencoder).attribute(larger, 0)

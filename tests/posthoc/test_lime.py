@@ -65,3 +65,16 @@ def test_published_setting_mixes_findings_by_softmax_and_marks_superpixels_by_on
     with torch.no_grad():
         model.head.weight[1] *= -3
     assert not torch.equal(before, Lime(model, as_published=True).attribute(images[:1], 0))
+
+
+@pytest.mark.parametrize("positive, marked", [(60, 50), (30, 30)])
+def test_published_setting_marks_at_most_50_superpixels_those_of_largest_positive_weight(
+    model, images, monkeypatch, positive, marked
+):
+    segments = superpixels(images[0, 0].numpy())
+    count = segments.max() + 1
+    weight = np.random.default_rng(0).permutation(count) - (count - positive) + 0.5
+    monkeypatch.setattr("attrinet.posthoc.lime.ridge_weights", lambda shown, probabilities: weight)
+    found = Lime(model, as_published=True).attribute(images[:1], 0)[0].numpy()
+    strongest = np.argsort(weight)[-marked:]
+    np.testing.assert_array_equal(found, np.isin(segments, strongest))

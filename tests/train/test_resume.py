@@ -173,11 +173,13 @@ def test_two_processes_cannot_train_in_one_folder(config, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(config("schedule.steps=4000")))
     first = start(file, tmp_path / "run")
-    wait_for(lambda: lines(tmp_path / "run") >= 1, first)
-    with pytest.raises(AttrinetError, match="another process is training"):
-        train(config("schedule.steps=4000"), tmp_path / "run", resume=True, progress=False)
-    first.kill()
-    first.wait()
+    try:
+        wait_for(lambda: lines(tmp_path / "run") >= 1, first)
+        with pytest.raises(AttrinetError, match="another process is training"):
+            train(config("schedule.steps=4000"), tmp_path / "run", resume=True, progress=False)
+    finally:
+        first.kill()
+        first.wait()
 
 
 def test_a_store_may_move_and_may_not_change(config, phantoms, tmp_path):

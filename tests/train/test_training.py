@@ -12,6 +12,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from attrinet.baselines.loop import train as train_baseline
 from attrinet.data.sampling import Sampler
@@ -20,7 +22,8 @@ from attrinet.folder import load
 from attrinet.metrics.auc import auc
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.generator import Generator
-from attrinet.train.config import dump_config, load_config
+from attrinet.train.batches import jittered
+from attrinet.train.config import DataConfig, dump_config, load_config
 from attrinet.train.log import read_log
 from attrinet.train.loop import train
 from attrinet.train.run import check_split
@@ -76,6 +79,47 @@ def test_critic_steps_made_in_one_pass_are_those_made_one_by_one(config, phantom
     torch.testing.assert_close(torch.stack(losses), torch.stack(single), rtol=1e-4, atol=1e-5)
 
 
+class Given:
+    """In place of a store, these images; in place of random numbers, these factors."""
+
+    def __init__(self, images, factors):
+        self.images, self.factors = images, iter(factors)
+
+    def batch(self, rows, device):
+        return self.images[rows].to(device)
+
+    def uniform(self, low, high, size):
+        return np.array(next(self.factors))[:size]
+
+
+def test_contrast_is_about_the_mean_of_the_image_and_brightness_multiplies():
+    grey = torch.tensor([[0.2, 0.6], [0.5, 0.9]]).view(2, 1, 1, 2)
+    given = Given(grey * 2 - 1, [[0.5, 1.5], [1.2, 0.8]])
+    found = jittered(Fabric(accelerator="cpu", devices=1), given, np.array([0, 1]), DataConfig(), given)
+    # means 0.4 and 0.7: contrast gives 0.3, 0.5 and 0.4, 1.0, brightness 0.36, 0.6 and 0.32, 0.8
+    torch.testing.assert_close(found.view(2, 2), torch.tensor([[-0.28, 0.2], [-0.36, 0.6]]))
+
+
+def test_what_is_jittered_beyond_black_or_white_is_black_or_white():
+    given = Given(torch.tensor([[[[-0.8, 0.8]]]]), [[2.0], [1.4]])
+    found = jittered(Fabric(accelerator="cpu", devices=1), given, np.array([0]), DataConfig(), given)
+    assert found.flatten().tolist() == [-1, 1]
+
+
+class HalfGuided:
+    """Every second image is guided, to nowhere."""
+
+    def masks(self, rows, finding):
+        return np.zeros((len(rows), 32, 32), np.float32), np.arange(len(rows)) % 2 == 0
+
+
+@pytest.mark.parametrize("reduction, cost", [("mean", 0.5), ("sum", 2.0)])
+def test_an_image_without_guidance_costs_nothing_and_the_batch_its_mean_or_its_sum(config, phantoms, reduction, cost):
+    s = steps(config("run.batch_size=4", f"losses.guidance_reduction={reduction}"), phantoms)
+    s.guidance = HalfGuided()
+    assert s.generator()["guidance"].item() == pytest.approx(cost)
+
+
 def test_a_run_writes_all_it_promises(config, tmp_path, phantoms):
     best = train(config(), tmp_path / "run", progress=False)
     log = read_log(tmp_path / "run" / "metrics.jsonl")
@@ -115,7 +159,17 @@ def test_each_ablation_of_table_4_computes_its_losses_and_no_other(config, tmp_p
 
 
 def test_bf16_trains_to_finite_losses_close_to_fp32(config, tmp_path):
-    runs = {p: train(config(f"run.precision={p}"), tmp_path / p, progress=False).parent for p in ("fp32", "bf16")}
+    runs, convolved = {}, []
+
+    def note(module, inputs, output):
+        if isinstance(module, nn.ConvTranspose2d) and module.training:  # only the generator has such
+            convolved.append(output.dtype)
+
+    for p, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        convolved.clear()
+        with register_module_forward_hook(note):
+            runs[p] = train(config(f"run.precision={p}", "schedule.steps=4"), tmp_path / p, progress=False).parent
+        assert set(convolved) == {dtype}
     a, b = (read_log(runs[p] / "metrics.jsonl")[0] for p in ("fp32", "bf16"))
     assert a["generator/classification"] == pytest.approx(b["generator/classification"], rel=0.05)
 
