@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,10 @@ def test_explain_goes_on_after_a_bad_image_and_says_so(work):
 def test_global_and_report_are_written_and_the_report_needs_nothing_else(work):
     done = attrinet("global", "runs/tiny", cwd=work)
     scores = json.loads((work / "runs/tiny/global/suspicion.json").read_text())
-    assert set(scores) == set(FINDINGS) and "suspicious" in done.stdout
+    assert set(scores) == set(FINDINGS)
+    alarms = [name for name, found in scores.items() if found["alarm"]]
+    assert re.findall(r"^suspicious: the positive centre of (.+) is strong near row", done.stdout, re.M) == alarms
+    assert ("no suspicious centre" in done.stdout) == (not alarms)
     assert np.load(work / "runs/tiny/global/global.npz")["positive_center"].shape == (5, 32, 32)
     attrinet("evaluate", "runs/tiny", "--draws", 20, "--quiet", cwd=work)
     attrinet("report", "runs/tiny", cwd=work)
@@ -113,6 +117,22 @@ def test_global_and_report_are_written_and_the_report_needs_nothing_else(work):
     assert "src=\"http" not in page and "href=\"http" not in page and page.count("data:image/png;base64,") >= 4
     for name in (*FINDINGS, "Data card", "Model card", "CLAIM 2024"):
         assert name in page
+
+
+@pytest.mark.parametrize("alarm", [-2, 2])
+def test_suspicious_centres_are_named_or_said_to_be_none(work, monkeypatch, alarm):
+    monkeypatch.setattr("attrinet.metrics.suspicious_center.ALARM", alarm)
+    monkeypatch.setattr("attrinet.cli.global_.png", lambda fig: b"")
+    done = CliRunner().invoke(cli, ["global", str(work / "runs/tiny"), "--store", str(work / "store"), "--out",
+                                    str(work / f"alarm{alarm}")])
+    assert done.exit_code == 0, done.output
+    scores = json.loads((work / f"alarm{alarm}/suspicion.json").read_text())
+    expected = [] if alarm == 2 else [
+        (name, str(found["row"]), str(found["column"]), f"{found['score']:.2f}") for name, found in scores.items()]
+    assert set(scores) == set(FINDINGS) and {found["alarm"] for found in scores.values()} == {alarm == -2}
+    assert re.findall(r"^suspicious: the positive centre of (.+) is strong near row (\d+), column (\d+), .*"
+                      r"\(score (\S+), alarm", done.stdout, re.M) == expected
+    assert ("no suspicious centre" in done.stdout) == (alarm == 2)
 
 
 def test_a_model_alone_has_its_centres_drawn_but_not_judged(work):

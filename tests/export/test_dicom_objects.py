@@ -7,6 +7,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import torch
 from click.testing import CliRunner
 from pydicom.sr.codedict import codes
 from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
@@ -14,8 +15,10 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCapture
 from attrinet import AttrinetError, load
 from attrinet.cli import cli
 from attrinet.export.codes import CALLED, PRIVATE, THRESHOLD, finding_code
-from attrinet.export.dicom import DicomWriter
+from attrinet.export.dicom import DicomWriter, caption
 from attrinet.export.geometry import holding, on_source
+from attrinet.export.overlay import with_caption
+from attrinet.nets.explanation import AdditiveExplanation
 from radiographs import FINDINGS, SECRETS, radiograph, save_small_model
 
 ALL = ("sr", "seg", "sc-1", "sc-2", "sc-3")
@@ -147,6 +150,54 @@ def test_with_the_aspect_kept_the_objects_still_have_the_sources_rows_and_column
     objects = writer.objects(source, writer.header(source), model.explain(source))
     assert (objects["seg"].Rows, objects["seg"].Columns) == (30, 71)
     assert objects["sc-1"].Columns == 512
+
+
+def redness(picture):
+    """(H, W) red minus blue, without what is below the first 512 lines."""
+    return picture[:512, :, 0].astype(int) - picture[:512, :, 2]
+
+
+def test_each_picture_is_of_its_own_finding_red_for_it_and_blue_against_it(model, tmp_path):
+    source = radiograph(tmp_path / "a.dcm")
+    out = model.explain(source)
+    signs = np.array([[[1, -1], [1, -1]], [[1, 1], [-1, -1]], [[-1, 1], [1, -1]]])  # of each finding's four quarters
+    out.contributions[0] = torch.from_numpy(np.kron(signs, np.ones((1, 16, 16))))
+    writer = DicomWriter(model, (2, 0, 1))
+    objects = writer.objects(source, writer.header(source), out)
+    for number, c in enumerate(writer.findings, start=1):
+        picture = objects[f"sc-{number}"].pixel_array
+        red = redness(picture)
+        quarters = [[red[100, 80], red[100, 290]], [red[400, 80], red[400, 290]]]
+        np.testing.assert_array_equal(np.sign(quarters), signs[c])
+        np.testing.assert_array_equal(picture, with_caption(picture[:512], caption(out, c)))
+        assert FINDINGS[c] in objects[f"sc-{number}"].DerivationDescription
+
+
+def test_a_caption_says_on_which_side_of_its_threshold_a_probability_is():
+    blank = torch.zeros(1, 3, 2, 2)
+    out = AdditiveExplanation(
+        findings=("a", "b", "c"), probabilities=torch.tensor([[0.71, 0.5, 0.2]]), logits=torch.zeros(1, 3),
+        contributions=blank, bias=torch.zeros(3), thresholds=torch.tensor([0.3, 0.5, 0.9]))
+    assert [caption(out, c) for c in range(3)] == [
+        "a: p = 0.71, at or above 0.30", "b: p = 0.50, at or above 0.50", "c: p = 0.20, below 0.90"]
+
+
+def test_with_the_aspect_kept_segments_and_colours_lie_where_the_evidence_does(tmp_path):
+    model = load(save_small_model(tmp_path / "model", keep_aspect=True))
+    source = radiograph(tmp_path / "a.dcm", shape=(32, 64))  # rows 8 to 23 of the model's 32 are the image's
+    writer = DicomWriter(model, (0,))
+    out = model.explain(source)
+    evidence = on_source(out.evidence[0, :1].numpy(), 32, 64, keep_aspect=True)[0]
+    seg = writer.objects(source, writer.header(source), out)["seg"]
+    np.testing.assert_array_equal(seg.pixel_array.squeeze(), holding(evidence, 0.5))
+    out.contributions[:] = -1
+    out.contributions[:, :, 8:12, 16:] = 1  # rows 0 to 7 of the file's 32, columns 32 to 63 of its 64
+    objects = writer.objects(source, writer.header(source), out)
+    expected = np.zeros((32, 64), bool)
+    expected[:8, 32:] = True
+    np.testing.assert_array_equal(objects["seg"].pixel_array.squeeze(), expected)
+    red = redness(objects["sc-1"].pixel_array)[:256]
+    assert (red[:62, 258:] > 0).all() and (red[66:] < 0).all() and (red[:, :254] < 0).all()
 
 
 def test_an_image_that_is_no_dicom_is_refused_and_the_others_are_done(model_folder, explained, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.patches import Rectangle
 
 from attrinet.report.compare_drawing import WRONG, Tile, draw, save
@@ -56,6 +57,25 @@ def test_unknown_labels_and_images_without_a_lesion_are_not_chosen():
 def test_a_wrong_call_is_said_and_an_unknown_label_never_is():
     chosen, (method,) = scene(([1, 0, None], [0.2, 0.3, 0.9]))
     assert [chosen.verdict(method, f"i{k}", "Edema")[2] for k in range(3)] == [True, False, False]
+
+
+def test_evidence_is_the_positive_part_of_the_maps_of_the_finding_asked_for():
+    maps = {"Edema": [[1.0, -2.0]], "Cardiomegaly": [[-3.0, 4.0]]}
+
+    class Model:
+        findings = ("Edema", "Cardiomegaly")  # not in the order of the evaluation
+
+        def attribute(self, images, finding):
+            return images[:, 0] * torch.tensor(maps[self.findings[finding]])
+
+    class Images:
+        def batch(self, rows, device):
+            return torch.tensor(rows).reshape(-1, 1, 1, 1) * torch.ones(1, 1, 1, 2)
+
+    _, (method,) = scene(([1], [0.9]))
+    there = Scene([method], Images(), lambda one: (Model(), Model()), None, None)
+    np.testing.assert_array_equal(there.evidence(method, 2, "Edema"), [[2, 0]])
+    np.testing.assert_array_equal(there.evidence(method, 3, "Cardiomegaly"), [[0, 12]])
 
 
 def test_frames_boxes_and_outlines_are_drawn_where_a_tile_says_so():

@@ -52,7 +52,8 @@ def test_other_settings_make_another_method_and_its_name_says_which():
 
 def test_evaluations_of_other_images_are_never_in_one_table():
     assert len(methods_by_test([judged(), judged(seed=1, checksum="other")])) == 2
-    assert len(methods_by_test([judged(), judged(seed=1, metrics={"where": ["Sex=F"]})])) == 2
+    for other in ({"where": ["Sex=F"]}, {"split": "valid"}, {"truth_checksum": "other"}):
+        assert len(methods_by_test([judged(), judged(seed=1, metrics=other)])) == 2
 
 
 def test_published_numbers_stand_only_beside_runs_of_the_named_dataset():
@@ -103,6 +104,13 @@ def test_an_evaluation_s_own_interval_of_class_sensitivity_is_used_where_there_i
     one = judged(metrics={"class_sensitivity_interval": {"mean": interval(0.6, 0.1), "Edema": interval(0.7)}})
     assert line_of(markdown(table(3, one), None), "Attri-Net")[0] == "0.600 [0.500, 0.700]"
     assert line_of(markdown(table(7, one), None), "Attri-Net") == ["0.600", "0.700 [0.690, 0.710]"]
+
+
+def test_disease_sensitivity_and_that_of_scaled_maps_stand_in_columns_of_their_own():
+    text = markdown(table(3, judged()), None)
+    assert line_of(text, "Model")[1:] == [
+        "disease sensitivity", "disease sensitivity, maps min–max scaled as in the authors' code"]
+    assert line_of(text, "Attri-Net")[1:] == ["0.300 [0.290, 0.310]", "0.250 [0.240, 0.260]"]
 
 
 def test_maps_without_evidence_are_counted_under_the_table():

@@ -1,5 +1,6 @@
 """A report says what the run knows, names what it does not, and needs nothing but itself."""
 
+import html
 import json
 import re
 import shutil
@@ -19,12 +20,14 @@ from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import Tag, shortcut_source
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
-from attrinet.facts import gather, shared_patients
+from attrinet.facts import drawn, gather, shared_patients
 from attrinet.hub import save_pretrained
 from attrinet.nets.attrinet import AttriNet
+from attrinet.report import figures
 from attrinet.report.build import build_report, read_evaluation
 from attrinet.report.claim import ITEMS, claim
 from attrinet.report.data_card import data_card
+from attrinet.report.examples import choose, failures
 from attrinet.report.side_by_side import Column, build_side_by_side
 from attrinet.train.config import Config, dump_config
 
@@ -132,6 +135,15 @@ def test_a_run_judged_on_another_store_does_not_describe_it_as_its_training_data
     assert not facts.own_store and {7, 19, 20, 32, 35}.isdisjoint(a.number for a in answers)
 
 
+def test_phantoms_with_a_tag_are_still_phantoms_and_other_images_with_a_tag_are_not(runs, store, tmp_path):
+    tagged = prepare(shortcut_source(store.path, "Edema", Tag("marker")), tmp_path / "tagged", 32, progress=False)
+    assert gather(runs["ours"][0], "ours", store=tagged).phantoms and drawn(store.meta)
+    (tmp_path / "meta.json").write_text(json.dumps({"adapter": "table"}))
+    for path in (tmp_path, tmp_path / "gone"):
+        assert not drawn(tagged.meta | {"options": tagged.meta["options"] | {"store": str(path)}})
+    assert not drawn({"adapter": "table"})
+
+
 def test_patients_in_two_splits_are_counted():
     manifest = pd.DataFrame({"patient": list("aabb"), "split": ["train", "test", "train", "train"]})
     assert shared_patients(SimpleNamespace(manifest=manifest)) == 1
@@ -163,12 +175,33 @@ def test_an_evaluation_of_other_images_is_refused(runs, store, tmp_path):
     assert not (tmp_path / "r.html").exists()
 
 
-def test_probabilities_on_the_page_are_those_of_the_evaluation(runs, store):
-    model, folder = runs["ours"]
-    predictions = read_evaluation(folder / "evaluation").predictions
-    row = int(np.flatnonzero(store.ids == predictions["id"].iloc[0])[0])
-    assert float(model.explain(store.batch([row])).probabilities[0, 0]) == pytest.approx(
-        predictions["probability"].iloc[0], abs=1e-6)
+def test_figures_and_probabilities_on_the_page_are_those_of_the_evaluation(runs, store, monkeypatch):
+    def writing(fig):
+        """What is written beside and in the axes of a figure, in place of its picture."""
+        return "data:" + " ".join(text for axes in fig.axes
+                                  for text in (axes.get_ylabel(), *(inside.get_text() for inside in axes.texts)))
+
+    monkeypatch.setattr(figures, "data_uri", writing)
+    page = html.unescape(page_of(runs, "ours", store))
+    judged = read_evaluation(runs["ours"][1] / "evaluation")
+    table, calls = judged.predictions.set_index("id"), judged.metrics["calls"]["Edema"]
+    (line,) = re.findall(r"<tr><td>Edema</td><td>(\d+) / (\d+)</td><td>([\d.]+)[^<]*</td>\s*<td>([\d.]+)</td><td>"
+                         r"([\d.]+)[^<]*</td><td>([\d.]+)", page)
+    present, absent = (table[table["label"] == label] for label in (1, 0))
+    higher = np.subtract.outer(present["probability"].to_numpy(), absent["probability"].to_numpy())
+    auc = ((higher > 0) + 0.5 * (higher == 0)).mean()
+    assert line == (str(len(present)), str(len(absent)), f"{auc:.3f}", f"{calls['threshold']:.2f}",
+                    f"{present['called'].mean():.2f}", f"{1 - absent['called'].mean():.2f}")
+    (found,) = failures(judged.predictions, ("Edema",))
+    (typical,), (wrong,) = choose(judged.predictions, ("Edema",))
+    assert found.missed or found.alarms
+    for id, _ in [*found.missed, *found.alarms]:
+        assert f"{id}\np = {table.loc[id, 'probability']:.2f}" in page
+    for example in (typical, wrong):
+        p = table.loc[example.id, "probability"]
+        said = f"Edema\np = {p:.2f} {'≥' if p >= calls['threshold'] else '<'} {calls['threshold']:.2f}"
+        head = f'<h3>{example.why}</h3><p class="muted">{example.id} '
+        assert said in page.split(head)[1].split("</figure>")[0]
 
 
 def test_an_evaluation_of_other_weights_is_not_reported(runs, store, tmp_path):
