@@ -9,9 +9,11 @@ import tempfile
 import urllib.request
 
 import pytest
+import uvicorn
 from click.testing import CliRunner
+from starlette.testclient import TestClient
 
-from attrinet.cli.view import command
+from attrinet.cli.view import command, listen
 from attrinet.errors import AttrinetError
 
 
@@ -35,6 +37,24 @@ def test_it_serves_on_localhost_says_where_and_leaves_nothing_when_stopped(viewe
         server.wait()
     assert server.returncode == 0 and "nothing was kept" in out and "Traceback" not in err
     assert not list(tmp_path.glob("attrinet-view-*"))
+
+
+def test_it_answers_under_the_name_of_its_host_option(viewed, monkeypatch):
+    run, store = viewed
+    answers = {}
+
+    def ask(server, sockets):
+        app = server.config.app
+        for host in ("radiology.example:8765", "evil.example"):
+            answers[host] = TestClient(app).get("/", headers={"Host": host}).status_code
+        app.state.viewer.close()
+        sockets[0].close()
+
+    monkeypatch.setattr("attrinet.cli.view.listen", lambda host, port: listen("localhost", 0))
+    monkeypatch.setattr(uvicorn.Server, "run", ask)
+    arguments = [str(run.path), "--store", str(store.path), "--host", "radiology.example", "--device", "cpu"]
+    CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert answers == {"radiology.example:8765": 200, "evil.example": 403}
 
 
 def test_a_port_in_use_and_a_store_that_is_not_there_are_said_in_one_line(viewed, tmp_path, monkeypatch):

@@ -1,16 +1,20 @@
 """What the page shows is what the model says: the numbers of attrinet.load(...).explain(...), nothing else."""
 
+import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from waiting import until
 
 from attrinet.baselines import BASELINES
 from attrinet.cli.run_folder import Run
 from attrinet.data.images import read_image
 from attrinet.data.phantom import FINDINGS
+from attrinet.nets.weights import weights_hash
 from browsing import SIZE, floats, picture, upload
 from small_baselines import SMALL
 
@@ -48,6 +52,21 @@ def test_bias_ten_cells_and_the_rest_are_the_logit(serve):
         assert 1 / (1 + np.exp(-total)) == pytest.approx(said["probability"], abs=1e-6)
 
 
+def test_the_strongest_cells_are_where_their_row_and_column_say(serve, viewed):
+    client = serve()
+    image, pool = upload(client, picture()).json(), client.get("/api/model").json()["pool"]
+    weights = viewed[0].model.global_explanation().weights.double().numpy()
+    for c, said in enumerate(findings(client, image)):
+        m = floats(client.get(f"/api/images/{image['id']}/findings/{c}/map")).reshape(SIZE, SIZE).astype(float)
+        changes = {(r, k): m[r * pool : (r + 1) * pool, k * pool : (k + 1) * pool].mean()
+                   for r in range(said["grid"]) for k in range(said["grid"])}
+        strongest = sorted(changes, key=lambda at: -abs(changes[at] * weights[c][at]))[:10]
+        assert [(cell["row"], cell["column"]) for cell in said["cells"]] == strongest
+        for cell, at in zip(said["cells"], strongest, strict=True):
+            assert cell["change"] == pytest.approx(changes[at], rel=1e-5)
+            assert cell["weight"] == pytest.approx(weights[c][at])
+
+
 def test_a_finding_is_above_its_margin_exactly_where_it_is_called(serve):
     client = serve()
     said = findings(client, upload(client, picture()).json())
@@ -81,6 +100,62 @@ def test_the_store_can_be_searched(serve, viewed):
     assert client.get("/api/store/0/thumbnail").content.startswith(b"\x89PNG")
 
 
+def test_the_store_can_be_searched_by_what_is_absent_or_unknown(serve, viewed):
+    store = replace(viewed[1])
+    store.labels = viewed[1].labels.copy()
+    store.labels[:, 2] = np.resize([1, 0, np.nan, 0, np.nan, 0], len(store))
+    client = serve(store=store)
+    for state, places in (("present", {0}), ("absent", {1, 3, 5}), ("unknown", {2, 4})):
+        rows = [r for r in range(len(store)) if r % 6 in places]
+        listed = client.get("/api/store", params={"finding": FINDINGS[2], "state": state}).json()
+        assert listed["count"] == len(rows) and [i["row"] for i in listed["images"]] == rows
+        assert [FINDINGS[2] in i["present"] for i in listed["images"]] == [state == "present"] * len(rows)
+    truths = [client.post(f"/api/store/{row}").json()["truth"]["labels"][2] for row in range(3)]
+    assert truths == [1, 0, None]
+
+
+def test_the_pages_of_the_stores_list_go_through_it_once(serve, viewed):
+    client, store = serve(), viewed[1]
+    pages = [client.get("/api/store", params={"page": page}).json() for page in "01"]
+    assert [p["page"] for p in pages] == [0, 1] and {p["pages"] for p in pages} == {2}
+    listed = [image for p in pages for image in p["images"]]
+    assert [i["row"] for i in listed] == list(range(30)) and [i["id"] for i in listed] == list(store.ids)
+    for page in ("-1", "1e3", "x", "9" * 5000):
+        assert client.get("/api/store", params={"page": page}).json() == pages[0]
+
+
+def test_figures_are_shown_of_this_models_weights_alone(serve, viewed, tmp_path):
+    model, file = viewed[0].model, tmp_path / "evaluation" / "metrics.json"
+    client = serve(run=Run(tmp_path, model, None))
+
+    def shown():
+        return client.get("/api/model/metrics").json()
+
+    assert shown() == {"evaluation": None, "stale": False, "training": []}
+    file.parent.mkdir()
+    ours = {"weights": weights_hash(model), "split": "test"}
+    for content, want in (
+        (json.dumps(ours), {"evaluation": ours, "stale": False}),
+        (json.dumps(ours | {"weights": "0" * 16}), {"evaluation": None, "stale": True}),
+        ("{", {"evaluation": None, "stale": False}),
+        ("[]", {"evaluation": None, "stale": False}),
+    ):
+        file.write_text(content)
+        assert shown() == want | {"training": []}, content
+
+
+def test_training_is_shown_by_its_validations(serve, viewed, tmp_path):
+    records = [
+        {"kind": "train", "step": 5, "loss": 1.0},
+        {"kind": "valid", "step": 10, "mean_auc": 0.5, "auc": {"Edema": 0.5}},
+        {"kind": "valid", "step": 20, "auc": {"Edema": None}},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    for path in (tmp_path, tmp_path / "best"):
+        assert serve(run=Run(path, viewed[0].model, None)).get("/api/model/metrics").json()["training"] == [
+            {"step": 10, "mean": 0.5, "auc": {"Edema": 0.5}}, {"step": 20, "mean": None, "auc": {"Edema": None}}]
+
+
 def test_the_global_explanation_is_the_models(serve, viewed):
     client, model = serve(), viewed[0].model
     want = model.global_explanation()
@@ -89,6 +164,12 @@ def test_the_global_explanation_is_the_models(serve, viewed):
     np.testing.assert_array_equal(centers[1], want.negative_center)
     info = client.get("/api/model").json()
     np.testing.assert_allclose(info["weights"], want.weights.flatten(1), rtol=1e-6)
+    assert info["findings"] == list(FINDINGS)
+    assert info["thresholds"] == pytest.approx([0.2, 0.35, 0.5, 0.65, 0.8])
+    numbers = client.get("/api/model/global").json()
+    assert numbers["centers"] is True and numbers["grid"] ** 2 == len(info["weights"][0])
+    assert [f["name"] for f in numbers["findings"]] == list(FINDINGS)
+    assert [f["bias"] for f in numbers["findings"]] == pytest.approx([-0.5, -0.2, 0.1, 0.4, 0.7])
 
 
 def explained(client, image, key, finding=0):
@@ -124,16 +205,13 @@ def test_a_slow_explainer_shows_progress_can_be_stopped_and_blocks_nobody(serve)
     image = client.post("/api/store/0").json()
     path = f"/api/images/{image['id']}/findings/0/explainers/lime"
     assert client.post(path).json()["state"] in ("waiting", "running")
-    while not client.get(path).json()["share"] > 0:  # it is really at work
-        time.sleep(0.02)
+    until(lambda: client.get(path).json()["share"] > 0, "LIME to be at work")
     assert explained(client, image, "own")[0]["state"] == "done"
     assert client.get(f"/api/images/{image['id']}/findings/4").json()["name"] == FINDINGS[4]
     running = client.get(path).json()
     assert running["state"] == "running" and 0 < running["share"] < 1
     client.delete(path)
-    deadline = time.monotonic() + 20
-    while client.get(path).json()["state"] == "running" and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: client.get(path).json()["state"] != "running", "LIME to stop")
     assert client.get(path).json()["state"] == "cancelled"
     assert client.get(path + "/map").status_code == 404
 
@@ -152,6 +230,10 @@ def test_baselines_show_what_they_have(serve, kind):
             m = floats(client.get(f"/api/images/{image['id']}/findings/{s['finding']}/map"))
             assert s["bias"] + m.sum(dtype=np.float64) == pytest.approx(s["logit"], abs=1e-4)
             assert "weight" not in s["cells"][0]
+            edges = np.linspace(0, SIZE, s["grid"] + 1).round().astype(int)
+            rows, columns = (slice(*edges[s["cells"][0][way] :][:2]) for way in ("row", "column"))
+            inside = m.reshape(SIZE, SIZE)[rows, columns].sum(dtype=np.float64)
+            assert s["cells"][0]["logits"] == pytest.approx(inside, rel=1e-4)
     keys = {e["key"] for e in client.get("/api/model").json()["explainers"]}
     assert ("own" in keys) == own and {"gradcam", "lime", "shap"} <= keys
     assert client.get("/api/model/global").json()["centers"] is False

@@ -4,11 +4,11 @@ import json
 import shutil
 import socket
 import threading
-import time
 
 import numpy as np
 import pytest
 import uvicorn
+from waiting import until
 
 from attrinet.data.phantom import FINDINGS
 from attrinet.viewer.app import create_app
@@ -33,13 +33,15 @@ PATIENCE = 60  # seconds, of a busy machine
 def address(viewed):
     server = uvicorn.Server(uvicorn.Config(create_app(*viewed), log_level="warning"))
     listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://localhost:{listening.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join()
+    try:
+        until(lambda: server.started or not thread.is_alive(), "the viewer's server to start", PATIENCE)
+        assert server.started, "the viewer's server ended before it had started"
+        yield f"http://localhost:{listening.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,28 @@
 import io
 import re
 import struct
+import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 
+import anyio
 import numpy as np
 import pydicom
 import pytest
-from bad_readers import crash, hang
+from bad_readers import crash, hang, tell_limits
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
+from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
+from waiting import until
 
 from attrinet.errors import AttrinetError
 from attrinet.viewer.app import create_app
 from attrinet.viewer.decode import decode, warm_up
+from attrinet.viewer.guard import Guard
 from attrinet.viewer.limits import Limits
 from attrinet.viewer.sessions import Sessions
 from browsing import another, floats, left_in, picture, upload
@@ -129,6 +134,12 @@ def test_a_decoder_that_hangs_or_crashes_takes_nothing_with_it(tmp_path):
         decode(tmp_path / "x", "a.dcm", crash, Limits())
 
 
+def test_the_reading_process_may_dump_no_core_and_has_little_time(tmp_path):
+    warm_up()
+    told = decode(tmp_path / "x", "a.dcm", tell_limits, Limits(decode_seconds=7))
+    np.testing.assert_array_equal(told, [[0, 0], [7, 8]])
+
+
 def test_too_much_is_refused_while_it_arrives(serve):
     client = serve(upload_bytes=1 << 20)
     sent = []
@@ -142,6 +153,26 @@ def test_too_much_is_refused_while_it_arrives(serve):
     assert answer.status_code == 413 and "limit of 1 MB" in answer.json()["error"] and not left_in(client)
     assert upload(client, bytes((1 << 20) + 1)).status_code == 413
     assert upload(client, picture()).status_code == 201
+
+
+def test_an_upload_that_stalls_is_given_up_and_leaves_nothing(serve):
+    client, answer = serve(upload_seconds=0.2), []
+    arriving = iter([{"type": "http.request", "body": picture()[:300], "more_body": True}])
+
+    async def receive():
+        for part in arriving:
+            return part
+        await anyio.sleep(3)
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        answer.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/api/images", "query_string": b"",
+             "headers": [(b"host", b"localhost"), (b"x-file-name", b"slow.png")]}
+    client.portal.call(client.app, scope, receive, send)  # as the server does it: the test client sends bodies whole
+    assert answer[0]["status"] == 408 and b"slow.png: did not arrive within 0.2 s" in answer[1]["body"]
+    assert not left_in(client) and len(client.app.state.viewer.sessions) == 0
 
 
 @pytest.mark.parametrize("name,shown", [
@@ -199,6 +230,32 @@ def test_ending_the_session_forgets_its_images(serve):
     assert late.get(path).status_code == 404
 
 
+def test_what_arrives_after_its_owner_ended_the_session_is_not_opened(serve, monkeypatch):
+    client = serve()
+    upload(client, picture())
+
+    def read_while_the_session_ends(*file):
+        assert client.delete("/api/session").status_code == 200
+        return decode(*file)
+
+    monkeypatch.setattr("attrinet.viewer.app.decode", read_while_the_session_ends)
+    assert upload(client, picture(1)).status_code == 404
+    assert len(client.app.state.viewer.sessions) == 0 and not left_in(client)
+
+
+def test_idle_images_go_without_anybody_asking(serve, monkeypatch):
+    monkeypatch.setattr("attrinet.viewer.app.SWEEP_SECONDS", 0.01)
+    now, client = [0.0], serve(idle_seconds=10)
+    viewer = client.app.state.viewer
+    monkeypatch.setattr(viewer.sessions, "clock", lambda: now[0])
+    client.post("/api/store/0")
+    session = viewer.sessions.find(client.cookies[viewer.cookie])
+    assert len(session.images) == 1
+    now[0] = 11
+    until(lambda: len(viewer.sessions) == 0, "an idle session to be forgotten", 5)
+    assert session.images == {}
+
+
 def test_an_idle_session_is_forgotten_and_its_work_stopped():
     now = [0.0]
     sessions = Sessions(Limits(idle_seconds=10), clock=lambda: now[0])
@@ -218,6 +275,28 @@ def test_a_session_keeps_only_so_many_images_and_there_are_only_so_many_sessions
     assert another(client).post("/api/store/0").status_code == 201
     full = another(client).post("/api/store/0")
     assert full.status_code == 503 and "too many" in full.json()["error"]
+
+
+def test_a_session_has_only_so_many_explanations_computed(serve):
+    client, gate = serve(jobs=2), threading.Event()
+    others = another(client)
+    client.app.state.viewer.comparing.submit(-1, lambda: gate.wait(60))  # meanwhile all jobs wait
+    one, two = (client.post(f"/api/store/{row}").json()["id"] for row in (0, 1))
+    theirs = others.post("/api/store/0").json()["id"]
+    first, second, third = (f"/api/images/{i}/findings/{c}/explainers/lime" for i, c in ((one, 0), (one, 1), (two, 0)))
+    try:
+        for path in (first, second, first):  # asked again, it is the same one
+            assert client.post(path).json()["state"] == "waiting"
+        refused = client.post(third)
+        assert refused.status_code == 503 and refused.json()["error"].startswith("2 explanations are being computed")
+        assert client.get(third).status_code == 404
+        assert others.post(f"/api/images/{theirs}/findings/0/explainers/lime").status_code == 200
+        client.delete(first)
+        assert client.post(third).json()["state"] == "waiting"
+    finally:
+        for somebody in (client, others):
+            somebody.delete("/api/session")
+        gate.set()
 
 
 def test_a_refused_file_takes_nobodys_place(serve):
@@ -257,6 +336,17 @@ def test_shutting_down_removes_the_folder(viewed):
 def test_a_strangers_name_for_this_machine_is_not_answered(serve, host, answered):
     answer = serve().get("/api/model", headers={"Host": host})
     assert answer.status_code == (200 if answered else 403)
+
+
+@pytest.mark.parametrize("host,answered", [
+    ("radiology.example", True), ("RADIOLOGY.example:8765", True), ("ward-7", True), ("Ward-7:80", True),
+    ("localhost:8765", True), ("radiology", False), ("x.radiology.example", False), ("radiology.example.evil", False),
+    ("ward-8", False), ("ward-7.evil.example", False),
+])
+def test_the_name_it_is_served_under_and_the_machines_own_are_answered_at_any_port(monkeypatch, host, answered):
+    monkeypatch.setattr("socket.gethostname", lambda: "Ward-7")
+    client = TestClient(Guard(PlainTextResponse("here"), "Radiology.example"))
+    assert client.get("/", headers={"Host": host}).status_code == (200 if answered else 403)
 
 
 @pytest.mark.parametrize("headers,answered", [
