@@ -116,3 +116,9 @@ def test_disease_sensitivity_and_that_of_scaled_maps_stand_in_columns_of_their_o
 def test_maps_without_evidence_are_counted_under_the_table():
     one = judged(metrics={"disease_sensitivity": {"annotated": 8, "blank": 3, "all": {}}})
     assert any("3 of 8 maps have no positive evidence" in note for note in table(3, one).notes)
+
+
+def test_who_was_judged_on_few_images_is_noted_where_explanations_are():
+    few, said = judged(metrics={"limit": 4}), "Attri-Net: explanations judged on at most 4 images a finding."
+    assert said in table(3, few).notes and said not in table(2, few).notes
+    assert not any("at most" in note for note in table(3, judged()).notes)
