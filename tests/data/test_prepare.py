@@ -333,3 +333,10 @@ def test_a_store_needs_a_name(tmp_path, monkeypatch, out):
     with pytest.raises(AttrinetError, match="--out .*: name a folder to make"):
         prepare(phantom_source(5, 32, seed=0), out, 32, progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_of_another_size_is_refused_though_its_source_has_a_size_too(tmp_path):
+    source = phantom_source(4, 64, seed=0)
+    prepare(source, tmp_path / "s", 32, progress=False)
+    with pytest.raises(AttrinetError, match="size: 32 there, 48 asked for"):
+        prepare(source, tmp_path / "s", 48, progress=False)

@@ -95,9 +95,9 @@ def fingerprint(source: Source) -> str:
 
 def check_recipe(where: Path, before: dict, now: dict) -> None:
     now = json.loads(json.dumps(now))
-    before, now = (recipe | recipe.get("options", {}) for recipe in (before, now))
-    differ = [f"{k}: {before.get(k)} there, {now[k]} asked for" for k in now
-              if before.get(k) != now[k] and k not in ("options", "source")]
+    differ = [f"{name}: {there.get(name)} there, {value} asked for"
+              for there, asked in ((before, now), (before.get("options", {}), now["options"]))
+              for name, value in asked.items() if there.get(name) != value and name not in ("options", "source")]
     if not differ and before.get("source") != now["source"]:
         differ.append("other labels, annotations or files")
     if differ:
