@@ -43,7 +43,7 @@ def make(folder: Path, count: int, size: int) -> Path:
     for k, finding in enumerate(FINDINGS):
         table[finding] = pd.array(np.arange(count) % 7 == k, dtype="boolean").astype("Int8")
     table.to_parquet(folder / "manifest.parquet", index=False)
-    annotations.empty().to_parquet(folder / "annotations.parquet", index=False)
+    annotations.table([]).to_parquet(folder / "annotations.parquet", index=False)
     with open(folder / "images.npy", "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size)}
         np.lib.format.write_array_header_1_0(file, header)

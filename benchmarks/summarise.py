@@ -17,6 +17,7 @@ from scipy.stats import binomtest
 
 from attrinet.metrics.paired import auc_difference
 from attrinet.metrics.suspicious_center import ALARM
+from attrinet.numerals import interval
 
 
 def read(run, folder="evaluation"):
@@ -24,11 +25,7 @@ def read(run, folder="evaluation"):
 
 
 def cell(value, digits=3):
-    if value is None or value["value"] is None:
-        return "–"
-    if value["low"] is None:
-        return f"{value['value']:.{digits}f}"
-    return f"{value['value']:.{digits}f} [{value['low']:.{digits}f}, {value['high']:.{digits}f}]"
+    return interval(value, digits)
 
 
 def table(heads, lines):

@@ -66,6 +66,5 @@ def from_pretrained(
     try:
         folder = snapshot_download(str(name), revision=revision, allow_patterns=FILES)
     except Exception as error:  # the library's own, the network's, the file system's
-        reason = said(error)
-        raise AttrinetError(f"{name}: not fetched from the Hugging Face Hub ({reason})") from error
+        raise AttrinetError(f"{name}: not fetched from the Hugging Face Hub ({said(error)})") from error
     return load(folder, device)

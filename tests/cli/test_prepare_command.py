@@ -6,7 +6,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from click.testing import CliRunner
 from attrinet.cli import cli
 from attrinet.cli.prepare import command
 from attrinet.data.catalog import CATALOG
+from waiting import until
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 OF_STORES = {"shortcut", "verify"}  # these take a prepared store, not a dataset
@@ -58,9 +58,8 @@ def test_ctrl_c_stops_with_130_and_one_line(tmp_path):
         [sys.executable, "-m", "attrinet", *line.split()],
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:
-        while not list(tmp_path.rglob("done.npy")):
-            assert process.poll() is None
-            time.sleep(0.05)
+        until(lambda: process.poll() is not None or list(tmp_path.rglob("done.npy")), "the first image to be read")
+        assert process.poll() is None
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         said = process.communicate()[1]
     assert process.returncode == 130 and "Traceback" not in said

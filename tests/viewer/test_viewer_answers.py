@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from waiting import until
 
 from attrinet.baselines import BASELINES
 from attrinet.cli.run_folder import Run
@@ -17,6 +16,7 @@ from attrinet.data.phantom import FINDINGS
 from attrinet.nets.weights import weights_hash
 from browsing import SIZE, floats, picture, upload
 from small_baselines import SMALL
+from waiting import until
 
 
 def findings(client, image):

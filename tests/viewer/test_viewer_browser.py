@@ -8,11 +8,11 @@ import threading
 import numpy as np
 import pytest
 import uvicorn
-from waiting import until
 
 from attrinet.data.phantom import FINDINGS
 from attrinet.viewer.app import create_app
 from browsing import SIZE, picture
+from waiting import until
 
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 if not (CHROMIUM and DRIVER):

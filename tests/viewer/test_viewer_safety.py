@@ -19,7 +19,6 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
-from waiting import until
 
 from attrinet.errors import AttrinetError
 from attrinet.viewer.app import create_app
@@ -28,6 +27,7 @@ from attrinet.viewer.guard import Guard
 from attrinet.viewer.limits import Limits
 from attrinet.viewer.sessions import Sessions
 from browsing import another, floats, left_in, picture, upload
+from waiting import until
 
 
 def png_header(width, height, rows=b""):

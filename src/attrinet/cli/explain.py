@@ -57,8 +57,8 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     model = opened.model
     if opened.explainer is None:
         raise AttrinetError(f"{run}: a {model.name} has no explanation of its own; give a run of Attri-Net or B-cos")
-    shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else range(len(model.findings))
-    writer = dicom_writer(model, list(shown), identity) if dicom else None
+    shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else [*range(len(model.findings))]
+    writer = dicom_writer(model, shown, identity) if dicom else None
     folder = out or home(run) / "explanations"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,13 +80,13 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
             click.echo(f"attrinet: {error}", err=True)
             continue
         if "npz" in kinds:
-            save_npz(folder / f"{name}.npz", result, list(shown))
+            save_npz(folder / f"{name}.npz", result, shown)
         if "png" in kinds:
             from attrinet.report.figures import contributions_figure, explanation_figure, png
 
             draw = explanation_figure if isinstance(result, Explanation) else contributions_figure
-            (folder / f"{name}.png").write_bytes(png(draw(image[0, 0].numpy(), result, 0, list(shown))))
-        click.echo(line(path, result, list(shown)))
+            (folder / f"{name}.png").write_bytes(png(draw(image[0, 0].numpy(), result, 0, shown)))
+        click.echo(line(path, result, shown))
     if len(failed) < len(images):
         click.echo(f"written: {folder}")
     if failed:

@@ -13,11 +13,6 @@ from attrinet.data.source import ANNOTATION_COLUMNS
 from attrinet.errors import AttrinetError
 
 
-def empty() -> pd.DataFrame:
-    """A table without annotations."""
-    return table([])
-
-
 def table(rows: list[dict]) -> pd.DataFrame:
     """Rows of box_row and mask_row → annotation table, columns ANNOTATION_COLUMNS."""
     frame = pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS))

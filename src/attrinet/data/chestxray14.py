@@ -13,7 +13,15 @@ import pandas as pd
 
 from attrinet.data import annotations as notes
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import first_line, known, leave_out, need_columns, one_row_an_image, split_by_patient
+from attrinet.data.manifest import (
+    first_line,
+    in_several_splits,
+    known,
+    leave_out,
+    need_columns,
+    one_row_an_image,
+    split_by_patient,
+)
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
 from attrinet.errors import AttrinetError
@@ -152,8 +160,7 @@ def official_split(frame: pd.DataFrame, lists: Mapping[str, Path], table: Path) 
                                 "share none")
         split |= dict.fromkeys(ids, name)
     column = frame["id"].map(split)
-    spread = column.groupby(frame["patient"]).nunique()
-    twice = spread.index[spread > 1]
+    twice = in_several_splits(frame.assign(split=column))
     if len(twice):
         raise AttrinetError(f"{both} share {len(twice)} patients, {twice[0]!r} among them; the official lists share "
                             "none")

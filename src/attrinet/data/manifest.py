@@ -108,10 +108,15 @@ def one_row_an_image(frame: pd.DataFrame, where: str, excluded: Counter[str]) ->
     return frame
 
 
+def in_several_splits(frame: pd.DataFrame) -> pd.Index:
+    """Patients with images in more than one split."""
+    splits = frame.groupby("patient")["split"].nunique()
+    return splits.index[splits > 1]
+
+
 def check_patients(frame: pd.DataFrame, tables: Mapping[str, Path]) -> None:
     """Raise AttrinetError if a patient is in more than one label table."""
-    spread = frame.groupby("patient")["split"].nunique()
-    shared = spread.index[spread > 1]
+    shared = in_several_splits(frame)
     if len(shared):
         where = " and ".join(str(tables[split]) for split in frame["split"][frame["patient"] == shared[0]].unique())
         raise AttrinetError(f"{where} share {len(shared)} patients, {shared[0]!r} among them; the official splits "
@@ -139,9 +144,9 @@ def check(source: Source) -> None:
     wrong = sorted(set(frame["split"]) - set(SPLITS))
     if wrong:
         raise AttrinetError(f"{name}: unknown split {wrong[0]!r}; splits are {', '.join(SPLITS)}")
-    spread = frame.groupby("patient")["split"].nunique()
-    if (spread > 1).any():
-        raise AttrinetError(f"{name}: patient {spread.index[spread > 1][0]!r} is in more than one split")
+    shared = in_several_splits(frame)
+    if len(shared):
+        raise AttrinetError(f"{name}: patient {shared[0]!r} is in more than one split")
     for finding in source.findings:
         values = frame[finding].dropna()
         if not values.isin([0, 1]).all():

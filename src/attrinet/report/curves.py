@@ -40,7 +40,7 @@ def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]], label: str)
     for (name, points), color in zip(curves.items(), colors(len(curves)), strict=True):
         axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, marker=".", label=name)
     axes.set(xlabel="steps", ylabel=label)
-    axes.legend(fontsize=7.5, frameon=False, loc="best")
+    axes.legend(fontsize=7.5, frameon=False)
     tidy(axes)
     return fig
 
