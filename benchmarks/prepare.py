@@ -8,6 +8,7 @@ store and of libraries that they have mapped, shared pages counted once.
 """
 
 import argparse
+import dataclasses
 import os
 import signal
 import statistics
@@ -21,7 +22,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from attrinet.data.prepare import prepare
+from attrinet.data.images import read_grey
+from attrinet.data.prepare import CHUNK, prepare
 from attrinet.data.store import Store
 from attrinet.data.table import table_source
 from attrinet.provenance import provenance
@@ -72,10 +74,11 @@ def memory(process: int) -> np.ndarray:
 def run(folder: Path, out: str, size: int, workers: int, stop_at: int = 0) -> tuple[float, np.ndarray]:
     """Prepare in a process of its own → images a second once its processes have started, peak of memory().
 
-    stop_at: kill it when so many images are done.
+    stop_at: it gets no further than so many images (a multiple of CHUNK), and is killed when they are done.
     """
     peak, marks, seen = np.zeros(2), folder / f"{out}.partial" / "done.npy", []
-    process = subprocess.Popen([sys.executable, __file__, "--child", folder, out, str(size), str(workers)])
+    arguments = [folder, out, str(size), str(workers), str(stop_at)]
+    process = subprocess.Popen([sys.executable, __file__, "--child", *arguments])
     while process.poll() is None:
         peak = np.maximum(peak, memory(process.pid))
         if marks.with_name("recipe.json").exists():
@@ -94,8 +97,22 @@ def run(folder: Path, out: str, size: int, workers: int, stop_at: int = 0) -> tu
     return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0]), peak
 
 
-def child(folder: str, out: str, size: str, workers: str) -> None:
+@dataclasses.dataclass(frozen=True)
+class ReaderThatHangs:
+    """Reads the first `count` files; at the others it waits for the kill, however fast or busy the machine."""
+
+    count: int
+
+    def __call__(self, path: str) -> np.ndarray:
+        if int(Path(path).stem) >= self.count:
+            time.sleep(3600)
+        return read_grey(path)
+
+
+def child(folder: str, out: str, size: str, workers: str, stop_at: str) -> None:
     source = table_source(Path(folder) / "labels.csv", Path(folder) / "png")
+    if int(stop_at):
+        source = dataclasses.replace(source, read=ReaderThatHangs(int(stop_at)))
     start = time.perf_counter()
     prepare(source, Path(folder) / out, int(size), workers=int(workers), progress=False)
     (Path(folder) / f"{out}.seconds").write_text(str(time.perf_counter() - start))
@@ -103,11 +120,13 @@ def child(folder: str, out: str, size: str, workers: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=240)
+    parser.add_argument("--images", type=int, default=240, help=f"at least {2 * CHUNK}")
     parser.add_argument("--size", type=int, default=320, help="pixels a side of the store")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.images < 2 * CHUNK:
+        parser.error(f"--images {arguments.images}: use {2 * CHUNK} or more; it is killed with half of them done")
     print(provenance())
     print(f"load average before: {os.getloadavg()}")
     with tempfile.TemporaryDirectory() as name:
@@ -129,7 +148,7 @@ def main() -> None:
                   f"{max(rates):.1f}, {len(rates)} repeats), peak memory of all processes {held:.0f} MB held, "
                   f"{mapped:.0f} MB with files", flush=True)
         workers = max(arguments.workers)
-        run(folder, "killed", arguments.size, workers, stop_at=arguments.images // 2)
+        run(folder, "killed", arguments.size, workers, stop_at=arguments.images // 2 // CHUNK * CHUNK)
         done = int(np.load(folder / "killed.partial" / "done.npy").sum())
         time.sleep(1.5)  # its workers see that it is gone
         run(folder, "killed", arguments.size, workers)

@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = {
     "store": "--images 40 --cached 16 --size 16 --batch 4 --seconds 0.01 --repeats 2",
     "grouping": "--size 32 --width 2 --findings 2 --batch 1 --repeats 1",
-    "prepare": "--images 4 --size 16 --workers 1 --repeats 1",
+    "prepare": "--images 32 --size 16 --workers 1 --repeats 1",
     "posthoc_stability":
         "--size 32 --images 2 --training-images 40 --training-steps 2 --lime 8 16 --shap 4 8 --steps 2 4",
     "speed inference": "--size 32 --width 2 --repeats 1 --bf16",
