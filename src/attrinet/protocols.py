@@ -29,3 +29,12 @@ class Explainer(Protocol):
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W), index into the findings → (B, H, W); only positive values count as evidence"""
         ...
+
+
+@runtime_checkable
+class ExplainsAllAtOnce(Explainer, Protocol):
+    """An explainer whose model calls for one finding serve all of them."""
+
+    def attribute_all(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) → (B, C, H, W): attribute() for every finding, for the calls of one"""
+        ...

@@ -78,3 +78,14 @@ def test_published_setting_marks_at_most_50_superpixels_those_of_largest_positiv
     found = Lime(model, as_published=True).attribute(images[:1], 0)[0].numpy()
     strongest = np.argsort(weight)[-marked:]
     np.testing.assert_array_equal(found, np.isin(segments, strongest))
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_all_findings_at_once_are_those_of_one_at_a_time_for_the_predictions_of_one(model, images, as_published):
+    seen = []
+    model.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    lime = Lime(model, samples=200, as_published=as_published)
+    together = lime.attribute_all(images[:2])
+    assert sum(seen) == 2 * lime.cost
+    one_by_one = torch.stack([lime.attribute(images[:2], c) for c in range(len(model.findings))], 1)
+    assert torch.equal(together, one_by_one) and together.any(3).any(2).all()

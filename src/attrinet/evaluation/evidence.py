@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from attrinet.data.store import Store
 from attrinet.evaluation.kept import DEAR, KeptMap, KeptMaps
-from attrinet.protocols import Explainer
+from attrinet.protocols import Explainer, ExplainsAllAtOnce
 
 MEMORY = 1 << 30  # bytes of maps kept; what does not fit is made again
 
@@ -22,8 +22,9 @@ def device_of(model) -> torch.device:
 
 
 class Evidence:
-    """Maps of one explainer on one store. seconds: spent on `explained` maps. disk: where those that are dear are kept;
-    what lies there already is taken from there, as if made now."""
+    """Maps of one explainer on one store. seconds: spent on `explained` maps, those asked for. disk: where those that
+    are dear are kept; what lies there already is taken from there, as if made now. An explainer that explains all
+    findings at once does so once an image, and a map of it counts with its share of the seconds and of the cost."""
 
     def __init__(
         self, explainer: Explainer, store: Store, batch_size: int, memory: int = MEMORY, disk: KeptMaps | None = None
@@ -33,6 +34,7 @@ class Evidence:
         self.batch_size = 1 if explainer.cost >= DEAR else batch_size  # a kill costs one map, of unknown cost a batch
         self.seconds, self.explained, self._cost = 0.0, 0, explainer.cost
         self._kept: dict[tuple[int, int], np.ndarray] = {}
+        self._unasked: dict[tuple[int, int], KeptMap] = {}  # made with a map that was asked for
         self._room = memory // (4 * store.size**2)
 
     def maps(
@@ -52,7 +54,7 @@ class Evidence:
     def _known(self, row: int, finding: int) -> np.ndarray | None:
         if (row, finding) in self._kept:
             return self._kept[row, finding]
-        kept = self.disk.read(row, finding) if self.disk else None
+        kept = self._unasked.pop((row, finding), None) or (self.disk.read(row, finding) if self.disk else None)
         if kept is None:
             return None
         self._count(kept.seconds, 1)
@@ -61,17 +63,27 @@ class Evidence:
         return kept.map
 
     def _explain(self, rows: list[int], finding: int) -> np.ndarray:
+        """(B, H, W). What comes along of other findings is kept until it is asked for."""
         images = self.store.batch(rows, device_of(self.explainer))
-        started = time.perf_counter()
-        maps = self.explainer.attribute(images, finding).detach().float().cpu().numpy()
-        took = time.perf_counter() - started
-        self._count(took, len(rows))
-        self._cost = self.explainer.cost
-        self._keep(rows, finding, maps)
-        if self.disk:
-            for row, map in zip(rows, maps, strict=True):
-                self.disk.keep(row, finding, KeptMap(map, took / len(rows), self._cost))
-        return maps
+        findings, started = [finding], time.perf_counter()
+        if isinstance(self.explainer, ExplainsAllAtOnce):
+            findings, maps = [*range(len(self.store.findings))], self.explainer.attribute_all(images)
+        else:
+            maps = self.explainer.attribute(images, finding)[:, None]
+        maps = maps.detach().float().cpu().numpy()  # (B, findings, H, W)
+        seconds = (time.perf_counter() - started) / len(rows) / len(findings)
+        self._cost = self.explainer.cost / len(findings)
+        for row, of_row in zip(rows, maps, strict=True):
+            for other, map in zip(findings, of_row, strict=True):
+                made = KeptMap(map.copy(), seconds, self._cost)  # not a view that holds on to its batch
+                if self.disk:
+                    self.disk.keep(row, other, made)
+                if other != finding and len(self._kept) + len(self._unasked) < self._room:
+                    self._unasked[row, other] = made
+        asked = maps[:, findings.index(finding)]
+        self._count(seconds * len(rows), len(rows))
+        self._keep(rows, finding, asked)
+        return asked
 
     def _keep(self, rows: list[int], finding: int, maps: np.ndarray) -> None:
         for row, map in zip(rows, maps, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,22 +51,31 @@ class Lime:
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), probability a superpixel."""
         images, finding = checked(self.model, images, finding)
-        maps = [self._explain(image, finding) for image in images]
-        return torch.from_numpy(np.stack(maps)).to(images.device, torch.float32)
+        return self._maps(images, [finding])[:, 0]
 
-    def _explain(self, image: Tensor, finding: int) -> np.ndarray:
+    def attribute_all(self, images: Tensor) -> Tensor:
+        """(B, 1, H, W) in [-1, 1] → (B, C, H, W): attribute() for every finding, from the same samples."""
+        images, _ = checked(self.model, images, 0)
+        return self._maps(images, range(len(self.model.findings)))
+
+    def _maps(self, images: Tensor, findings: Sequence[int]) -> Tensor:
+        maps = np.stack([self._explain(image, findings) for image in images])
+        return torch.from_numpy(maps).to(images.device, torch.float32)
+
+    def _explain(self, image: Tensor, findings: Sequence[int]) -> np.ndarray:
+        """(1, H, W) → (len(findings), H, W)"""
         segments = superpixels(image[0].cpu().numpy(), self.seed)
         count = segments.max() + 1
         shown = np.random.default_rng(self.seed).integers(0, 2, (int(self.cost), count), dtype=np.uint8).astype(bool)
         shown[0] = True  # the image itself
-        weight = ridge_weights(shown, self._probabilities(image, segments, shown, finding))
+        probabilities = self._probabilities(image, segments, shown)
+        weights = [ridge_weights(shown, probabilities[:, finding]) for finding in findings]
         if self.as_published:
-            strongest = np.argsort(-weight)[:PUBLISHED_SUPERPIXELS]
-            weight = (np.isin(np.arange(count), strongest) & (weight > 0)).astype(float)
-        return weight[segments]
+            weights = [strongest(weight) for weight in weights]
+        return np.stack(weights)[:, segments]
 
-    def _probabilities(self, image: Tensor, segments: np.ndarray, shown: np.ndarray, finding: int) -> np.ndarray:
-        """(N,) probability of the finding for every row of shown: (N, K) bool."""
+    def _probabilities(self, image: Tensor, segments: np.ndarray, shown: np.ndarray) -> np.ndarray:
+        """(N, C) probability of every finding for every row of shown: (N, K) bool."""
         place = torch.from_numpy(segments).to(image.device)
         answers = []
         for rows in torch.from_numpy(shown).to(image.device).split(self.batch_size):
@@ -73,7 +83,7 @@ class Lime:
             answers.append(logits(self.model, perturbed, self.batch_size))
         answers = torch.cat(answers)
         probabilities = answers.softmax(1) if self.as_published else answers.sigmoid()
-        return probabilities[:, finding].double().cpu().numpy()
+        return probabilities.double().cpu().numpy()
 
 
 def superpixels(image: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -94,3 +104,9 @@ def ridge_weights(shown: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     distance = 1 - np.sqrt(share)  # cosine of a 0/1 vector and ones; 1 where all is hidden
     closeness = np.sqrt(np.exp(-(distance**2) / KERNEL_WIDTH**2))
     return Ridge(alpha=1.0).fit(shown, probabilities, sample_weight=closeness).coef_
+
+
+def strongest(weight: np.ndarray) -> np.ndarray:
+    """(K,) → 1 for the superpixels of largest weight, 50 at most, where it is positive; 0 elsewhere."""
+    marked = np.argsort(-weight)[:PUBLISHED_SUPERPIXELS]
+    return (np.isin(np.arange(len(weight)), marked) & (weight > 0)).astype(float)
