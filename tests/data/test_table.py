@@ -311,6 +311,15 @@ def test_a_finding_that_no_file_can_be_called_has_masks_with_underscores(tmp_pat
         table_source(labels, images, masks=masks)
 
 
+def test_a_mask_that_could_be_of_two_findings_is_an_error(tmp_path, images):
+    labels = write(tmp_path, {"image": ["a", "b"], "patient": ["x", "y"], "Mass/left": [1, 0], "Mass left": [1, 0]})
+    masks = drawn(tmp_path / "masks", "a_Mass left.png")
+    assert table_source(labels, images, masks=masks).annotations["finding"].tolist() == ["Mass left"]
+    (masks / "a_Mass left.png").rename(masks / "a_Mass_left.png")
+    with pytest.raises(AttrinetError, match="a_Mass_left.png: could be a mask of 'Mass.left' and of 'Mass.left'; call"):
+        table_source(labels, images, masks=masks)
+
+
 def test_rows_of_one_image_that_contradict_each_other_are_an_error(tmp_path, images):
     same = {"image": ["a.png", "a.png", "b.png"], "patient": ["x", "x", "y"], "Edema": [1, 1, 0]}
     assert table_source(write(tmp_path, same), images).excluded["duplicate row"] == 1

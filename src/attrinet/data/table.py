@@ -329,10 +329,15 @@ def file_name(finding: str) -> str:
     return re.sub(r"[^\w-]", "_", finding)
 
 
+def endings(finding: str) -> set[str]:
+    """How a file's name may end that is a mask of this finding."""
+    return {f"_{name}.png" for name in (finding, finding.replace(" ", "_"), file_name(finding))}
+
+
 def mask_of(folder: Path, path: Path, names: Names, findings: Sequence[str]) -> tuple[int, int] | None:
     """Row and finding that a file below `folder` is the mask of; None for other files, and for images not used."""
     for finding in sorted(findings, key=len, reverse=True):
-        for end in {f"_{name}.png" for name in (finding, finding.replace(" ", "_"), file_name(finding))}:
+        for end in endings(finding):
             if not path.name.endswith(end):
                 continue
             try:
@@ -340,8 +345,13 @@ def mask_of(folder: Path, path: Path, names: Names, findings: Sequence[str]) -> 
             except ValueError as error:
                 raise AttrinetError(f"{folder / path}: several images are called so; put it into folders that are "
                                     "called as those of the image") from error
-            if row is not None:
-                return row, findings.index(finding)
+            if row is None:
+                continue
+            also = [other for other in findings if other != finding and end in endings(other)]
+            if also:
+                raise AttrinetError(f"{folder / path}: could be a mask of {finding!r} and of {also[0]!r}; call one of "
+                                    "them otherwise")
+            return row, findings.index(finding)
     return None
 
 
