@@ -11,6 +11,7 @@ RIM = {"cli", "report", "viewer", "export", "demo", "__main__"}
 ALLOWED = {
     "errors": set(),
     "protocols": set(),
+    "evaluations": set(),
     "losses": set(),
     "guidance": {"errors"},
     "nets": {"nets", "errors"},
@@ -28,7 +29,8 @@ ALLOWED = {
     "hub": {"baselines", "data", "nets", "files", "folder", "facts", "model_card", "errors"},
     "baselines": {"baselines", "train", "data", "nets", "losses", "guidance", "metrics", "errors", "protocols"},
     "evaluation": {"evaluation", "data", "metrics", "protocols", "files", "errors"},
-    "report": {"report", "data", "nets", "metrics", "facts", "model_card", "numerals", "files", "errors"},
+    "report": {"report", "evaluations", "data", "nets", "metrics", "facts", "model_card", "numerals", "files",
+               "errors"},
     "train": {"train", "data", "nets", "losses", "guidance", "metrics", "folder", "files", "resume", "errors",
               "protocols"},
 }

@@ -131,17 +131,17 @@ def test_an_autoencoder_wants_a_store_with_training_images(work):
 
 
 class Interrupted(Lime):
-    """Stops as by Ctrl-C when it has made so many maps."""
+    """Stops as by Ctrl-C when it has explained so many images."""
 
     made, left = 0, None
 
-    def attribute(self, images, finding):
+    def attribute_all(self, images):
         if Interrupted.left == 0:
             raise KeyboardInterrupt
         if Interrupted.left is not None:
             Interrupted.left -= 1
         Interrupted.made += len(images)
-        return super().attribute(images, finding)
+        return super().attribute_all(images)
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_what_was_stopped_goes_on_with_the_maps_it_has_made(work, lime, tmp_path
         evaluate(work, "resnet", *arguments, tmp_path / "stopped")
     (unfinished,) = (tmp_path / "stopped").iterdir()
     kept = sorted(unfinished.glob("*.npz"))
-    assert len(kept) == 7
+    assert len(kept) == 7  # of the one finding
     kept[0].write_bytes(kept[0].read_bytes()[:100])  # a damaged one is made again
 
     lime.made, lime.left = 0, None

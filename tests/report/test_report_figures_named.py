@@ -13,7 +13,7 @@ from attrinet.data.prepare import prepare
 from attrinet.facts import Facts
 from attrinet.nets.attrinet import AttriNet
 from attrinet.report import figures
-from attrinet.report.build import Judged, calls_table, roc_picture
+from attrinet.report.build import Evaluation, calls_table, roc_picture
 from attrinet.report.cases import against_lesions, cases_picture, explained
 from attrinet.report.examples import Example, Failures
 from attrinet.report.side_by_side import Column, build_side_by_side, config_differences, disagreements
@@ -173,7 +173,7 @@ def column(title, metrics, tables, **config):
     facts = Facts(title=title, kind="Attri-Net", findings=tuple(dict.fromkeys(tables["finding"])), image_size=32,
                   parameters=1, explains_itself=True, config=config, training={}, store={}, metrics=metrics, views={},
                   shared_patients=None, own_store=True, phantoms=False)
-    return Column(facts, Judged(metrics, tables, pd.DataFrame()), None, [])
+    return Column(facts, Evaluation(metrics, tables, pd.DataFrame()), None, [])
 
 
 @pytest.fixture

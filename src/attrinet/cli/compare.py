@@ -9,15 +9,15 @@ from pathlib import Path
 
 import click
 
-from attrinet.cli.evaluate import load_any_autoencoder
 from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.evaluations import AS_PUBLISHED, OWN
 from attrinet.facts import read_json
 from attrinet.nets.weights import weights_hash
-from attrinet.posthoc.build import NAMES, build
+from attrinet.posthoc.build import NAMES, build, open_autoencoder
 from attrinet.report.compare_build import build_comparison
-from attrinet.report.compare_runs import AS_PUBLISHED, OWN, TRAINED_ON, Judged, read_run
+from attrinet.report.compare_runs import TRAINED_ON, Judged, read_run
 from attrinet.report.published import DATASETS
 from attrinet.train.config import Config, flat, load_config
 from attrinet.train.guide import build_guidance
@@ -84,7 +84,7 @@ class Source:
             return opened.model, opened.explainer
         name, through = one.explainer.removesuffix(AS_PUBLISHED), None
         if name == "gifsplanation" and self.autoencoder is not None:
-            through = load_any_autoencoder(self.autoencoder, opened.model.device)
+            through = open_autoencoder(self.autoencoder, opened.model.device)
         return opened.model, build(name, opened.model, autoencoder=through, seed=one.metrics["seed"],
                                    as_published=one.explainer.endswith(AS_PUBLISHED))
 

@@ -21,14 +21,14 @@ from attrinet.errors import AttrinetError, Stopped
 from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.evaluation.bench import PERTURBED
 from attrinet.evaluation.kept import KeptMaps
+from attrinet.evaluations import AS_PUBLISHED, OWN, folder_name
 from attrinet.files import checksum, write_json
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.weights import weights_hash
-from attrinet.posthoc.build import NAMES, build
+from attrinet.posthoc.build import NAMES, build, open_autoencoder
 from attrinet.protocols import Explainer
 from attrinet.provenance import provenance
 
-OWN = "own"
 UNFINISHED = "unfinished-"
 WORTH_TUNING = 200  # images from which measuring how to group the findings pays off
 
@@ -93,9 +93,8 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
 
 
 def default_folder(run: Path, explainer: str = OWN, as_published: bool = False) -> Path:
-    """Where `evaluate` writes by itself: RUN/evaluation, RUN/evaluation-lime, RUN/evaluation-lime-published."""
-    name = "evaluation" if explainer == OWN else f"evaluation-{explainer}"
-    return home(run) / (f"{name}-published" if as_published else name)
+    """Where `evaluate` writes by itself."""
+    return home(run) / folder_name(explainer + AS_PUBLISHED if as_published else explainer)
 
 
 def explainer_of(
@@ -114,24 +113,13 @@ def explainer_of(
             raise AttrinetError(f"{run.path}: a {run.model.name} has no explanation of its own; choose --explainer "
                                 f"from {', '.join(NAMES)}")
         return None if run.explainer is None else lambda model: model
-    through = None if autoencoder is None else load_any_autoencoder(autoencoder, run.model.device)
+    through = None if autoencoder is None else open_autoencoder(autoencoder, run.model.device)
 
     def rebuild(model: torch.nn.Module) -> Explainer:
         return build(name, model, autoencoder=through, as_published=as_published, seed=seed)
 
     rebuild(run.model)
     return rebuild
-
-
-def load_any_autoencoder(path: Path, device: torch.device):
-    """A folder of `attrinet train-autoencoder`, or the weights file of torchxrayvision's."""
-    if path.is_file():
-        from attrinet.posthoc.xrv_autoencoder import load_xrv_autoencoder
-
-        return load_xrv_autoencoder(path, device)
-    from attrinet.posthoc.autoencoder import load_autoencoder
-
-    return load_autoencoder(path, device)
 
 
 def run_evaluation(

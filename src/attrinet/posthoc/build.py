@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 
+import torch
 from torch import nn
 
 from attrinet.errors import AttrinetError
@@ -49,6 +51,18 @@ def build(
         return _build(name, model, autoencoder, as_published, seed)
     except ModuleNotFoundError as error:
         raise AttrinetError(f"explainer {name} needs {error.name}: pip install 'attrinet[posthoc]'") from error
+
+
+def open_autoencoder(path: Path, device: torch.device | str) -> Autoencoder:
+    """A folder of `attrinet train-autoencoder`, or the weights file of torchxrayvision's. Raises AttrinetError for a
+    folder or file that is neither."""
+    if path.is_file():
+        from attrinet.posthoc.xrv_autoencoder import load_xrv_autoencoder
+
+        return load_xrv_autoencoder(path, device)
+    from attrinet.posthoc.autoencoder import load_autoencoder
+
+    return load_autoencoder(path, device)
 
 
 def _build(name, model, autoencoder, as_published, seed) -> Explainer:

@@ -25,7 +25,7 @@ from attrinet.report.pages import write_page
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluation:
     """What `attrinet evaluate` wrote about a run."""
 
     metrics: dict
@@ -33,10 +33,10 @@ class Judged:
     localisation: pd.DataFrame
 
 
-def read_evaluation(folder: Path) -> Judged:
+def read_evaluation(folder: Path) -> Evaluation:
     """Raises AttrinetError when there is no usable evaluation in the folder."""
     try:
-        return Judged(
+        return Evaluation(
             json.loads((folder / "metrics.json").read_text()), pd.read_parquet(folder / "predictions.parquet"),
             pd.read_parquet(folder / "localisation.parquet"),
         )

@@ -13,9 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from attrinet.errors import AttrinetError
+from attrinet.evaluations import AS_PUBLISHED, OWN, folder_name
 
-OWN = ""  # explainer: the model's own explanation, or none at all
-AS_PUBLISHED = "-published"  # behind an explainer's name: set up as in the Attri-Net paper's bench
 TRAINED_ON = "data"  # setting: what the training store holds; its path where a run does not know
 SAME_METHOD = ("run.seed", "data.store")  # may differ between runs of one method
 LOSSES = ("adversarial", "l1", "center", "guidance")  # what Table 4 adds to the classification loss, in its order
@@ -177,7 +176,7 @@ def read_run(run: Path, settings: Mapping, unusual: Mapping, explainers: Sequenc
     names = [OWN, *(name + suffix for name in explainers for suffix in ("", AS_PUBLISHED))]
     out = []
     for name in names:
-        folder = run / (f"evaluation-{name}" if name else "evaluation")
+        folder = run / folder_name(name)
         if folder.is_dir():
             out.append(Judged(run, folder, settings, unusual, name, read_metrics(folder / "metrics.json")))
     if not out:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
-from attrinet.report.compare_runs import OWN, Judged, Method, findings_of
+from attrinet.evaluations import OWN
+from attrinet.report.compare_runs import Judged, Method, findings_of
 
 MAIN = "Cardiomegaly"  # the finding of the paper's figures 7 and 12
 CHOICE = ("Of the images with the finding that every model shown calls (of all with the finding, where there is none "

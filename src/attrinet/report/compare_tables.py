@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from attrinet.report.compare_runs import OWN, Judged, Method, findings_of, models
+from attrinet.evaluations import OWN
+from attrinet.report.compare_runs import Judged, Method, findings_of, models
 from attrinet.report.published import Published, published
 
 MODELS = {

@@ -12,7 +12,7 @@ import numpy as np
 from attrinet.errors import AttrinetError
 from attrinet.facts import Facts
 from attrinet.report import figures
-from attrinet.report.build import Judged
+from attrinet.report.build import Evaluation
 from attrinet.report.curves import curves_figure, grouped_intervals_figure
 from attrinet.report.pages import write_page
 
@@ -24,7 +24,7 @@ class Column:
     """One run of the page. log: records of its metrics.jsonl."""
 
     facts: Facts
-    judged: Judged
+    judged: Evaluation
     model: object
     log: list[dict]
 
