@@ -13,7 +13,7 @@ PATH="$PWD/.venv/bin:$PATH"
 RIVALS="guided_backprop gradcam integrated_gradients lime shap gifsplanation random uniform"
 WEAKER="gradcam lime shap gifsplanation" # also as the paper set them up
 # images a finding that an explainer is judged on which takes hundreds to thousands of predictions a map; others on all
-declare -A FEW=([integrated_gradients]=4 [lime]=4 [lime-published]=8 [shap]=4 [gifsplanation-published]=4)
+declare -A FEW=([integrated_gradients]=4 [lime]=8 [lime-published]=8 [shap]=4 [gifsplanation-published]=4)
 SEEDS=${SEEDS:-0 1 2 3 4}
 BENCH_SEEDS=${BENCH_SEEDS:-0 1 2}
 
