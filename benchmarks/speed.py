@@ -43,7 +43,7 @@ from attrinet.nets import generator as generator_file
 from attrinet.nets import layers
 from attrinet.provenance import provenance
 from attrinet.train.config import Config, load_config
-from attrinet.train.run import PRECISIONS
+from attrinet.train.run import PRECISIONS, resident
 from attrinet.train.state import new_state
 from attrinet.train.steps import Steps
 
@@ -224,6 +224,9 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
         plain = copy.copy(ours)
         plain.fabric = Fabric(accelerator=device.type, devices=1)
         plain.state = new_state(copy.deepcopy(ours.state.model), config.optimizer)
+        if resident(config.data.resident, store.images.nbytes, ours.fabric.device):
+            ours.store = store.select(store.findings)
+            ours.store.hold(ours.fabric.device)
         times: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
         gap, rates, data = 0.0, [], []
         dtype = torch.bfloat16 if options.precision == "bf16" else torch.float32

@@ -23,7 +23,8 @@ from attrinet.train.config import Config, flat, load_config
 from attrinet.train.guide import build_guidance
 
 NOT_UNUSUAL = ("data.store", "data.findings", "guidance.mode", "run.seed", "model.kind")  # told elsewhere
-BOOKKEEPING = ("run.accelerator", "run.checkpoint_every", "run.log_every", "run.sample_every", "run.eval_batch_size")
+BOOKKEEPING = ("data.resident", "run.accelerator", "run.checkpoint_every", "run.log_every", "run.sample_every",
+               "run.eval_batch_size")
 
 
 @click.command("compare")

@@ -15,14 +15,16 @@ import pandas as pd
 import torch
 from pyarrow import parquet
 from torch import Tensor
+from tqdm import tqdm
 
 from attrinet.data.annotations import rasterise
-from attrinet.data.images import on_device
+from attrinet.data.images import look_up, on_device
 from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS
 from attrinet.errors import AttrinetError
 from attrinet.files import checksum
 
 FORMAT = 1
+HELD_AT_ONCE = 1024  # images copied to a device in one message
 TABLES = ("manifest.parquet", "annotations.parquet")
 FACTS = ("size", "findings", "intensity", "keep_aspect", "checksum")  # of meta.json, without which no store can be used
 
@@ -40,6 +42,7 @@ class Store:
     findings: tuple[str, ...]
     meta: dict
     _masks: dict = field(default_factory=dict, repr=False)
+    _held: Tensor | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -139,7 +142,24 @@ class Store:
         Reading is fast, making floats on the CPU is not (benchmarks/store.py): ask for the device here instead of
         moving the batch there.
         """
+        place, held = torch.device(device), self._held
+        if held is not None and place.type == held.device.type and place.index in (None, held.device.index):
+            return look_up(held[torch.from_numpy(np.asarray(rows)).to(held.device)])[:, None]
         return on_device(self.images[np.asarray(rows)], device)[:, None]
+
+    def hold(self, device: torch.device | str, progress: bool = False) -> None:
+        """Copy all images, as uint8, to the memory of `device`, from where batch() takes them there from now on: what
+        it returns stays the same to the last bit. Raises AttrinetError where they do not fit."""
+        try:
+            held = torch.empty(self.images.shape, dtype=torch.uint8, device=device)
+        except RuntimeError as error:  # also of a GPU: torch.OutOfMemoryError
+            raise AttrinetError(f"{self.path}: its images, {self.images.nbytes / 1e9:.1f} GB, do not fit into the "
+                                f"memory of {device}; leave them on disk (data.resident=never)") from error
+        starts = range(0, len(self), HELD_AT_ONCE)
+        for start in tqdm(starts, desc=f"images to {device}", disable=not progress, dynamic_ncols=True, leave=False):
+            part = np.array(self.images[start : start + HELD_AT_ONCE])
+            held[start : start + len(part)].copy_(torch.from_numpy(part))
+        self._held = held
 
     def mask(self, row: int, finding: int) -> np.ndarray | None:
         """(size, size) bool, union of the annotations of a finding on an image; None where there is none."""
@@ -167,7 +187,7 @@ class Store:
         if missing:
             raise AttrinetError(f"{self.path}: has no finding {missing[0]!r}; it has {', '.join(self.findings)}")
         part = Store(self.path, self.images, tuple(findings), self.meta)
-        part.manifest, part.annotations = self.manifest, self.annotations
+        part.manifest, part.annotations, part._held = self.manifest, self.annotations, self._held
         return part
 
     def truth(self, rows: np.ndarray) -> str:

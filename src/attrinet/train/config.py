@@ -21,6 +21,7 @@ class DataConfig:
     findings: list[str] = field(default_factory=list)  # empty: all of the store
     contrast: list[float] = field(default_factory=lambda: [0.8, 1.4])  # training jitter, factor from … to …
     brightness: list[float] = field(default_factory=lambda: [0.8, 1.1])
+    resident: str = "auto"  # images in the device's memory: always, never; auto: on a GPU where a third of it is enough
 
 
 @dataclass
@@ -122,6 +123,7 @@ class Config:
 CHOICES = {
     "model.kind": ("attrinet", "resnet50", "bcos_resnet50", "backbone"),
     "model.depth": (50, 18),
+    "data.resident": ("auto", "always", "never"),
     "losses.l1_norm": ("mean", "sum"),
     "losses.guidance_reduction": ("mean", "sum"),
     "schedule.burst_mode": ("extra", "instead"),

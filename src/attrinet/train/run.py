@@ -35,8 +35,9 @@ from attrinet.train.state import TrainState
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # may change on --resume
-RESUMABLE = ("data.store", "run.devices", "run.nodes", "run.accelerator", "run.checkpointing", "schedule.steps",
-             "baseline.epochs")
+RESUMABLE = ("data.store", "data.resident", "run.devices", "run.nodes", "run.accelerator", "run.checkpointing",
+             "schedule.steps", "baseline.epochs")
+RESIDENT = 1 / 3  # of a GPU's free memory, which the images may take; a training step needs the rest
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def run_steps(
             write_atomically(out / "config.yaml", lambda p: p.write_text(dump_config(config)), checkpoint.RESUME)
             if begun:
                 begun()
+        if resident(config.data.resident, job.store.images.nbytes, fabric.device):
+            job.store.hold(fabric.device, progress and job.leads)
         start = state.step
         log = left.enter_context(closing(MetricsLog(out, start, enabled=job.leads)))
         writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if job.leads else None
@@ -152,6 +155,13 @@ def run_steps(
             if stop and not final:
                 raise Stopped(f"{out}: stopped after step {state.step} and saved; go on with --resume")
     return out / "best"
+
+
+def resident(mode: str, size: int, device: torch.device) -> bool:
+    """Whether to keep images of `size` bytes in the device's memory (data.resident)."""
+    if mode == "auto":
+        return device.type == "cuda" and size <= RESIDENT * torch.cuda.mem_get_info(device)[0]
+    return mode == "always"
 
 
 def begin(out: Path, config: Config, resume: bool) -> None:
