@@ -128,7 +128,11 @@ def test_without_its_store_a_run_still_gives_tables_and_figures_are_named_as_mis
     output = attrinet("compare", alone, "--out", tmp_path / "out", "--quiet", "--dataset", "chexpert")
     assert (tmp_path / "out/tables/table8.csv").exists() and not list((tmp_path / "out/figures").iterdir())
     assert output.count("gone: no store found") == len(FIGURES)
-    assert "| 0.873 |" in (tmp_path / "out/tables/table2.md").read_text()  # the caller says what it was
+    assert "| 0.873 |" not in (tmp_path / "out/tables/table2.md").read_text()  # a mean over other findings
+    assert "| 0.914 |" in (tmp_path / "out/tables/table5.md").read_text()  # the caller says what it was
+    metrics.write_text(metrics.read_text().replace('"split": "test"', '"split": "valid"'))
+    attrinet("compare", alone, "--out", tmp_path / "valid", "--quiet", "--dataset", "chexpert")
+    assert "published" not in (tmp_path / "valid/tables/table5.md").read_text()
     assert "that it is of CheXpert is taken from --dataset" in (tmp_path / "out/index.md").read_text()
 
 

@@ -1,12 +1,16 @@
 """Figures show the image the rule names, what is wrong in red, and come out the same twice."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from matplotlib.patches import Rectangle
 
+from attrinet.errors import AttrinetError
 from attrinet.report.compare_drawing import WRONG, Tile, draw, save
+from attrinet.report.compare_figures import grid_figure
 from attrinet.report.compare_runs import methods_by_test
 from attrinet.report.compare_scene import Scene
 from comparing import judged
@@ -45,6 +49,41 @@ def test_the_image_all_models_are_surest_and_right_of_is_shown():
     assert chosen.choose(methods, "Edema", besides=["i2"]) == "i1"
     assert chosen.choose(methods, "Edema", besides=["i1", "i2"]) == "i0"
     assert chosen.choose(methods, "Edema", False) == "i3"
+
+
+def test_a_model_counts_once_however_many_explainers_it_has():
+    labels, run = [1, 1], Path("runs/resnet")
+    evaluations = [judged(explainer=name, run=run, model__kind="resnet50") for name in ("gradcam", "lime")] + [judged()]
+    for one, probabilities in zip(evaluations, ([0.9, 0.6], [0.9, 0.6], [0.5, 0.9]), strict=True):
+        one.__dict__["predictions"] = pd.DataFrame({
+            "id": ["i0", "i1"], "patient": "p", "finding": "Edema", "label": pd.array(labels, dtype="Int8"),
+            "probability": probabilities, "called": True})
+    (methods,) = methods_by_test(evaluations).values()
+    assert len(methods) == 3
+    assert Scene(methods, None, None, None, None).choose(methods, "Edema") == "i1"  # 0.75 against 0.7
+
+
+def test_the_grid_shown_is_one_that_was_measured():
+    there, (method,) = scene(([1, 1, 0, 0, 0, 0], [0.9, 0.8, 0.1, 0.2, 0.3, 0.4]))
+    measured = pd.DataFrame({"id": ["i1"], "finding": "Edema", "negative_1": ["i5"], "negative_2": ["i2"],
+                             "negative_3": ["i4"]})  # of a --limit that left i0 out
+    method.first.__dict__["grids"] = measured
+    there.__dict__["rows"] = {f"i{k}": k for k in range(6)}
+    there.__dict__["findings"] = ["Edema"]
+    method.first.metrics["auc"] = {"Edema": method.first.metrics["auc"]["Edema"]}
+    shown = []
+
+    def evidence(method, row, finding):
+        shown.append(row)
+        return np.full((4, 4), 1.0 + row)
+
+    object.__setattr__(there, "evidence", evidence)
+    object.__setattr__(there, "image", lambda row: np.zeros((4, 4)))
+    _, caption = grid_figure(there)
+    assert shown == [1, 5, 2, 4] and f"{2 / (2 + 6 + 3 + 5):.3f}; chance is 0.25" in caption
+    method.first.__dict__["grids"] = None
+    with pytest.raises(AttrinetError, match="has no grids.parquet; run attrinet evaluate again"):
+        grid_figure(there)
 
 
 def test_unknown_labels_and_images_without_a_lesion_are_not_chosen():

@@ -9,7 +9,7 @@ from attrinet.errors import AttrinetError
 from attrinet.report.compare_runs import methods_by_test
 from attrinet.report.compare_tables import tables
 from attrinet.report.compare_write import markdown, write_csv
-from comparing import interval, judged
+from comparing import FIVE, interval, judged
 
 
 def together(*evaluations):
@@ -59,7 +59,7 @@ def test_evaluations_of_other_images_are_never_in_one_table():
 def test_published_numbers_stand_only_beside_runs_of_the_named_dataset():
     text = markdown(table(2, judged()), None)
     assert "published" not in text and "0.873" not in text and "DeepAUC" not in text
-    text = markdown(table(2, judged(), dataset="chexpert"), "chexpert")
+    text = markdown(table(2, judged(findings=FIVE), dataset="chexpert"), "chexpert")
     assert line_of(text, "Attri-Net") == ["0.800 [0.790, 0.810]", "0.873"]
     assert line_of(text, "DeepAUC (Yuan et al., 2021)") == ["–", "0.930"] and "LSE" not in text
     text = markdown(table(8, judged(), dataset="chexpert"), "chexpert")
@@ -68,8 +68,9 @@ def test_published_numbers_stand_only_beside_runs_of_the_named_dataset():
 
 def test_guided_and_ablated_models_stand_in_the_paper_s_rows():
     none, off = {"losses__center": 0.0}, {"losses__l1": 0.0, "losses__center": 0.0}
-    runs = [judged(0.71, **off), judged(0.72, **none), judged(0.73), judged(0.74, guidance__mode="mixed"),
-            judged(0.75, guidance__mode="full"), judged(0.76, guidance__mode="mixed", losses__guidance=0.0)]
+    runs = [judged(auc, findings=FIVE, **settings) for auc, settings in (
+        (0.71, off), (0.72, none), (0.73, {}), (0.74, {"guidance__mode": "mixed"}), (0.75, {"guidance__mode": "full"}),
+        (0.76, {"guidance__mode": "mixed", "losses__guidance": 0.0}))]
     ablation = [row.cells[0].mean if row.method else None for row in table(4, *runs).rows]
     assert ablation == pytest.approx([None, 0.71, 0.72, 0.73, 0.76, 0.74], nan_ok=True)
     guidance = table(6, *runs, dataset="chestxray8")
@@ -85,9 +86,9 @@ def test_post_hoc_rows_are_the_resnet_s_and_its_own_evaluation_gives_the_auc():
             judged(0.83, explainer="gradcam", model__kind="bcos_resnet50")]
     auc = {row.name: row.cells[0].mean for row in table(2, *runs).rows if row.method}
     assert auc["ResNet50"] == 0.82 and len(auc) == 2
-    explained = table(3, *runs, dataset="vindr").rows
+    explained = table(7, *runs, dataset="chexpert").rows
     (cell,) = [row.cells[0] for row in explained if row.method and row.method.first is runs[0]]
-    assert cell.published.value == "0.176"
+    assert cell.published.value == "0.189"
     (cell,) = [row.cells[0] for row in explained if row.method and row.method.first is runs[2]]
     assert cell.published is None
 
@@ -113,9 +114,40 @@ def test_disease_sensitivity_and_that_of_scaled_maps_stand_in_columns_of_their_o
     assert line_of(text, "Attri-Net")[1:] == ["0.300 [0.290, 0.310]", "0.250 [0.240, 0.260]"]
 
 
+def test_the_paper_s_disease_sensitivity_stands_beside_that_of_maps_scaled_as_in_its_code():
+    cells = next(row for row in table(3, judged(findings=FIVE), dataset="chexpert").rows if row.method).cells
+    assert cells[1].published is None and cells[2].published.value == "0.207"
+    assert "scaled from their smallest" in markdown(table(8, judged(), dataset="chexpert"), "chexpert")
+
+
+def test_a_mean_over_other_findings_is_said_and_has_no_published_one_beside_it():
+    same, other = judged(findings=FIVE), judged(guidance__mode="mixed")
+    text = markdown(table(2, same, other, dataset="chexpert"), "chexpert")
+    assert line_of(text, "Attri-Net") == ["0.800 [0.790, 0.810]", "0.873"]
+    assert line_of(text, "Attri-Net, guidance mixed") == ["0.800 [0.790, 0.810]", "–"]
+    assert "- Attri-Net, guidance mixed: means over Cardiomegaly, Edema." in text
+    assert "- Attri-Net: means over Atelectasis, Cardiomegaly, Consolidation, Edema, Pleural Effusion." in text
+    text = markdown(table(2, other, dataset="chexpert"), "chexpert")
+    assert "Means over Cardiomegaly, Edema; the paper's are over other findings" in text
+    assert "eans over" not in markdown(table(2, same, dataset="chexpert"), "chexpert")
+    assert "eans over" not in markdown(table(7, same, other, dataset="chexpert"), "chexpert")  # it has no mean
+
+
+def test_a_model_without_the_classification_loss_is_no_attri_net_of_the_paper():
+    one = judged(losses__classification=0.0)
+    assert one.name == "Attri-Net, without classification loss"
+    assert not any(row.method for number in (2, 4) for row in table(number, one, judged()).rows
+                   if row.method and row.method.first is one)
+
+
 def test_maps_without_evidence_are_counted_under_the_table():
     one = judged(metrics={"disease_sensitivity": {"annotated": 8, "blank": 3, "all": {}}})
     assert any("3 of 8 maps have no positive evidence" in note for note in table(3, one).notes)
+    grids = {"Cardiomegaly": {"mean": 0.9, "grids": 200, "blank": 150}, "Edema": {"mean": 0.9, "grids": 20, "blank": 1}}
+    one = judged(metrics={"class_sensitivity": {**grids, "mean": 0.9}})
+    said = "Attri-Net: 151 of 220 grids have no positive evidence and no score (in the paper: 0)."
+    assert said in table(7, one).notes and said in table(3, one).notes
+    assert not any("no positive evidence" in note for note in table(8, one).notes + table(5, one).notes)
 
 
 def test_who_was_judged_on_few_images_is_noted_where_explanations_are():

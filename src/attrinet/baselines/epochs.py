@@ -12,9 +12,10 @@ ORDER, CHANCE, JITTER = range(3)  # keep these uses of a seed apart
 
 
 class Epochs:
-    """Batches of all `rows` in shuffled order, all of them before any again; no batch is short, none is dropped.
+    """Batches of all `rows` in shuffled order, all of them before any again; no batch is short.
 
-    annotated: rows of which, with probability `rate`, a batch is made instead (§3.5.2).
+    annotated: rows of which, with probability `rate`, a batch is made instead (§3.5.2): the one in its place is passed
+    over until the next epoch.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class Epochs:
         self._order = lru_cache(maxsize=2)(lambda epoch: generator_for(seed, ORDER, epoch).permutation(rows))
 
     def steps(self, epochs: int) -> int:
-        """Steps in which every row has come at least `epochs` times."""
+        """Steps in which every row has had its turn at least `epochs` times."""
         return -(-epochs * len(self._rows) // self._batch_size)
 
     def ends_one(self, steps: int) -> bool:

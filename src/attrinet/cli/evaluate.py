@@ -43,8 +43,8 @@ WORTH_TUNING = 200  # images from which measuring how to group the findings pays
 @click.option("--as-published", is_flag=True, help="The explainer as in the Attri-Net paper, not as it is advised.")
 @click.option("--autoencoder", type=click.Path(path_type=Path), help="For gifsplanation: a folder of "
               "train-autoencoder, or torchxrayvision's weights file.")
-@click.option("--limit", type=click.IntRange(min=4), help="Judge explanations on so many images a finding, drawn from "
-              "--seed; for slow explainers.")
+@click.option("--limit", type=click.IntRange(min=4), help="Each judgement of explanations looks at so many images a "
+              "finding at most, drawn from --seed; for slow explainers.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/evaluation, or "
               "RUN/evaluation-EXPLAINER, if left out.")
 @click.option("--draws", default=1000, type=click.IntRange(min=1), show_default=True,

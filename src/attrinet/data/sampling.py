@@ -47,7 +47,8 @@ class Sampler:
 
     labels: (N, C) 0, 1 or NaN (unknown: in neither batch). indices: rows of `labels` to draw from.
     batch_size: positives a step, and as many negatives. Every pool is walked in shuffled order, all of it before any
-    of it again.
+    of it again; where annotated images are oversampled, a step that takes one pool's positives passes over the place of
+    the other's.
 
     Raises AttrinetError naming the findings that have no positive or no negative image.
     """

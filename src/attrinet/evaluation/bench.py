@@ -64,9 +64,10 @@ def evaluate(
 
     explainer: None leaves out what judges explanations. thresholds: finding → probability that calls it. draws:
     bootstrap draws over patients. grids: 2×2 grids a finding for class sensitivity. perturbed: called images a finding
-    for deletion and insertion. limit: images a finding, drawn from `seed`, that any judgement of explanations looks at;
-    None: all. rebuild: the explainer of a model with other weights, for the randomisation check, which is left out
-    without it; a model that explains itself needs none. disk: where maps of an explainer that takes many predictions
+    for deletion and insertion. limit: images a finding, drawn from `seed`, that each judgement of explanations looks at
+    (perturbation: so many that are called, and so many that are not); None: all. rebuild: the explainer of a model with
+    other weights, for the randomisation check, which is left out without it; a model that explains itself needs none.
+    disk: where maps of an explainer that takes many predictions
     for one (kept.DEAR) stay until the caller removes them, so that an evaluation that was killed goes on with them.
     Raises AttrinetError for an empty selection or findings the store lacks.
     """

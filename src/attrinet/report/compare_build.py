@@ -47,7 +47,8 @@ def build_comparison(
     names = test_names(parts)
     made, stores = Made(), open_stores(parts, source)
     check_dataset(dataset, stores)
-    cited = {test: None if planted(store) else dataset for test, store in stores.items()}
+    cited = {test: None if planted(store) or test.split != "test" or test.where else dataset
+             for test, store in stores.items()}
     try:
         for name in ("tables", "figures"):
             (out / name).mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,8 @@ def build_comparison(
         made.missing += tables_missing(written)
         make_figures(out / "figures", parts, names, stores, source, dataset, made)
         sizes = {test: store.size if isinstance(store, Store) else None for test, store in stores.items()}
-        page = index(names, parts, written, made, dataset, sizes, lines)
+        own_split = [names[test] for test, store in stores.items() if not official(store)]
+        page = index(names, parts, written, made, dataset, sizes, lines, own_split)
         (out / "index.md").write_text(page)
     except OSError as error:
         raise AttrinetError(f"{out}: cannot be written ({error.strerror})") from error
@@ -99,6 +101,13 @@ def check_dataset(dataset: str | None, stores: Mapping[Test, Store | AttrinetErr
 def planted(store: Store | AttrinetError) -> bool:
     """Whether a tag was drawn into its images: the paper has a figure of such models and no table."""
     return isinstance(store, Store) and store.meta["adapter"] == "shortcut"
+
+
+def official(store: Store | AttrinetError) -> bool:
+    """Whether its test images are the dataset's own, as far as the store knows."""
+    options = store.meta.get("options", {}) if isinstance(store, Store) else {}
+    split = options.get("split")
+    return not options.get("box_train") and not (isinstance(split, dict) and isinstance(split.get("test"), dict))
 
 
 def origin(store: Store | AttrinetError) -> str | None:

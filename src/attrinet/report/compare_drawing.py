@@ -40,7 +40,7 @@ class Tile:
 
 def draw(
     rows: Sequence[Sequence[Tile | None]], names: Sequence[str], titles: Sequence[str], scale: str = "",
-    ticks: Sequence[str] = ("", "0", "largest"), low: float = 0.0,
+    ticks: Sequence[str] = ("", "0", "strongest"), low: float = 0.0,
 ) -> Figure:
     """names: of the rows, on the left. titles: over the columns. scale: what the colour bar below shows, and its ticks
     at low, in the middle and at 1; without it there is no bar."""

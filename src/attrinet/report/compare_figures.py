@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from attrinet.data.shortcut import tag_region, tagged_with
 from attrinet.errors import AttrinetError
-from attrinet.metrics.class_sensitivity import class_sensitivity, draw_grids
+from attrinet.metrics.class_sensitivity import class_sensitivity
 from attrinet.metrics.confounder_sensitivity import confounder_sensitivity
 from attrinet.report.compare_drawing import KNOWN, PLAIN, WRONG, Tile, draw
 from attrinet.report.compare_runs import LOSS_SETS, Method
@@ -21,9 +21,10 @@ from attrinet.report.compare_tables import ABLATION, EXPLANATIONS, GUIDANCE, in_
 from attrinet.report.figures import blend, limit
 from attrinet.report.published import published
 
-ONE_SCALE = "positive evidence; 0: none"
-OWN_SCALE = "positive evidence, each method on its own scale (their units differ)"
-MODEL_SCALE = "positive evidence, each model on its own scale"
+STRONGEST = "strongest: the 99.8th percentile"
+ONE_SCALE = f"positive evidence; 0: none; {STRONGEST}"
+OWN_SCALE = f"positive evidence, each method on its own scale (their units differ)\n{STRONGEST}"
+MODEL_SCALE = f"positive evidence, each model on its own scale; {STRONGEST}"
 UNGUIDED = ("none", "mixed", "full", "pseudo-mask", "pseudo-box", "box-only", "mixed-weighted", "weighted")
 GUIDED = ("mixed", *UNGUIDED[2:])
 
@@ -31,14 +32,16 @@ GUIDED = ("mixed", *UNGUIDED[2:])
 def grid_figure(scene: Scene) -> tuple[Figure, str]:
     """Figure 7: one of the grids that class sensitivity is measured on."""
     method = scene.attrinet(*UNGUIDED, need="a run of Attri-Net")
-    metrics, finding = method.first.metrics, scene.common([method])[0]
-    table = method.first.predictions[method.first.predictions["finding"] == finding]
-    labels = table["label"].astype("Float32").to_numpy(np.float32, na_value=np.nan)
-    threshold = metrics["calls"][finding]["threshold"]
-    grids = draw_grids(labels, table["probability"].to_numpy(), threshold, seed=metrics["seed"])
-    if not len(grids):
+    finding, grids = scene.common([method])[0], method.first.grids
+    if grids is None:
+        raise AttrinetError(f"{method.first.folder}: has no grids.parquet; run attrinet evaluate again")
+    grids = grids[grids["finding"] == finding]
+    if grids.empty:
         raise AttrinetError(f"needs a true positive and a true negative of {finding}; {method.name} has none")
-    rows = [scene.rows[table["id"].iloc[k]] for k in grids[0]]
+    predicted = method.first.predictions
+    probability = predicted[predicted["finding"] == finding].set_index("id")["probability"]
+    surest = grids.iloc[int(np.argmax(probability.loc[grids["id"]]))]
+    rows = [scene.rows[surest[name]] for name in ("id", "negative_1", "negative_2", "negative_3")]
     maps = np.stack([scene.evidence(method, row, finding) for row in rows])
     totals, half = maps.sum((1, 2)), limit(maps)
     images = [Tile(scene.image(row), frame=PLAIN if k else WRONG) for k, row in enumerate(rows)]
@@ -48,9 +51,10 @@ def grid_figure(scene: Scene) -> tuple[Figure, str]:
     fig = draw([[*images[k : k + 2], *evidence[k : k + 2]] for k in (0, 2)], ["", ""],
                ["(a) images", "", "(b) evidence", ""], ONE_SCALE)
     score = class_sensitivity(totals[None]).scores[0]
-    return fig, (f"A grid of class sensitivity for {finding}: the most confident true positive (red) and three "
-                 f"confident true negatives (blue), with the evidence of {said(method)}. Class sensitivity of this "
-                 f"grid: {'none, the maps are blank' if np.isnan(score) else f'{score:.3f}'}; chance is 0.25.")
+    return fig, (f"A grid that class sensitivity was measured on, for {finding}: of those, the one whose true "
+                 f"positive (red) is the most confident, with three true negatives (blue), and the evidence of "
+                 f"{said(method)}. Class sensitivity of this grid: "
+                 f"{'none, the maps are blank' if np.isnan(score) else f'{score:.3f}'}; chance is 0.25.")
 
 
 def methods_figure(rank: int) -> Callable[[Scene], tuple[Figure, str]]:
@@ -168,8 +172,8 @@ def centers_figure(scene: Scene) -> tuple[Figure, str]:
             tiles.append(Tile(weights, limit(out.weights.cpu().numpy(), 100)))
         rows.append(tiles)
         names.append(finding)
-    fig = draw(rows, names, titles, "red: raised, blue: lowered; centres and weights of a model each on one scale",
-               ("−largest", "0", "+largest"), -1.0)
+    fig = draw(rows, names, titles, "red: raised, blue: lowered; centres and weights of a model each on one scale\n"
+               f"{STRONGEST} of a centre, the largest weight", ("−strongest", "0", "+strongest"), -1.0)
     return fig, (f"Class centres and classifier weights of models trained with the tag {tag.text!r} on images with "
                  f"{tagged}; boxes: where the tag is, red for {tagged}, green for the others. Confounder sensitivity, "
                  f"the share of the tag among the 10 % strongest pixels of the positive centre of {tagged}: "
@@ -194,8 +198,8 @@ def ablation_figure(scene: Scene) -> tuple[Figure, str]:
     halves = {m: limit(np.stack(values)) for m, values in maps.items()}
     tiles = [[Tile(scene.image(r)), *(Tile(maps[m][k], halves[m]) for m in methods)] for k, r in enumerate(rows)]
     titles = ["image", *(f"{ABLATION[m.first.loss_set]}\n±{halves[m]:.2g}" for m in methods)]
-    fig = draw(tiles, names, titles, "attribution map M(x), change of grey level; ± over a column is its largest",
-               ("−largest", "0", "+largest"), -1.0)
+    fig = draw(tiles, names, titles, f"attribution map M(x), change of grey level\n{STRONGEST}, ± over a column",
+               ("−strongest", "0", "+strongest"), -1.0)
     return fig, (f"Attribution maps M(x) for {finding} of models trained with more and more losses, left to right: "
                  + "; ".join(said(m) for m in methods) + f". {CHOICE}; without it, the lowest mean probability.")
 
@@ -220,8 +224,8 @@ def counterfactual_figure(scene: Scene) -> tuple[Figure, str]:
         rows += [list(line) for line in zip(*part, strict=True)]
     fig = draw(rows, ["image", "M(x)", "x + M(x)"] * 2, findings, "attribution map M(x), change of grey level",
                (f"−{half:.2g}", "0", f"+{half:.2g}"), -1.0)
-    return fig, (f"Counterfactuals of {said(method)}: top (red) images with the finding of the column, the most "
-                 "confident true positive; bottom (blue) images without it, the most confident true negative.")
+    return fig, (f"Counterfactuals of {said(method)}: top (red) images with the finding of the column, bottom (blue) "
+                 f"images without it. {CHOICE}; without it, the lowest mean probability.")
 
 
 def counterfactual_tiles(image, out, method: Method, finding: str, half: float, color: str) -> list[Tile]:

@@ -22,11 +22,12 @@ class Made:
 
 def index(
     tests: Mapping[Test, str], parts: Mapping[Test, Sequence[Method]], tables: Sequence[Table], made: Made,
-    dataset: str | None, sizes: Mapping[Test, int | None], lines: int,
+    dataset: str | None, sizes: Mapping[Test, int | None], lines: int, own_split: Sequence[str] = (),
 ) -> str:
-    """tests: test set → its name. tables: of all of them. sizes: pixels a side, where known."""
+    """tests: test set → its name. tables: of all of them. sizes: pixels a side, where known. own_split: names of test
+    sets that are not the dataset's official one."""
     evaluations = [(tests[t], m, one) for t, methods in parts.items() for m in methods for one in m.seeds]
-    text = ["# Comparison", "", *published_note(dataset, sizes), "", "## Tables", ""]
+    text = ["# Comparison", "", *published_note(dataset, sizes, own_split), "", "## Tables", ""]
     text += [f"- Table {t.number}, {t.title}: [Markdown](tables/table{t.number}.md), [CSV](tables/table{t.number}.csv)"
              for t in {t.number: t for t in tables}.values()]
     text += ["", f"All pairs of methods: [comparisons.csv](comparisons.csv), {lines} lines. {GUIDE}", ""]
@@ -43,11 +44,14 @@ def index(
     return "\n".join([*text, *settings(evaluations), ""])
 
 
-def published_note(dataset: str | None, sizes: Mapping[Test, int | None]) -> list[str]:
+def published_note(dataset: str | None, sizes: Mapping[Test, int | None], own_split: Sequence[str]) -> list[str]:
     if dataset is None:
         return ["Without --dataset: no published number stands here, as they are of other images."]
     other = sorted({size for size in sizes.values() if size not in (None, PAPER_SIZE)})
-    out = [f"Published numbers: Sun et al., MELBA 2025, on {DATASETS[dataset]}."]
+    out = [f"Published numbers: Sun et al., MELBA 2025, on {DATASETS[dataset]}; they stand beside evaluations of whole "
+           "test splits."]
+    if own_split:
+        out += ["", f"Not the official test images, on which the published numbers are: {', '.join(own_split)}."]
     if other:
         out += ["", f"The paper's images have {PAPER_SIZE} pixels a side, these {', '.join(map(str, other))}: the "
                     "published numbers are of another task."]

@@ -99,7 +99,7 @@ class Judged:
     @property
     def loss_set(self) -> str | None:
         """Row of Table 4; None for other models and other sets of losses."""
-        if self.kind != "attrinet":
+        if self.kind != "attrinet" or not self.settings["losses.classification"]:
             return None
         has = tuple(self.mode != "none" if name == "guidance" else bool(self.settings[f"losses.{name}"])
                     for name in LOSSES)
@@ -112,8 +112,9 @@ class Judged:
 
     @property
     def left_out(self) -> list[str]:
-        """The losses of Table 4, but for guidance, that the model was trained without."""
-        return [n for n in LOSSES[:3] if self.kind == "attrinet" and not self.settings[f"losses.{n}"]]
+        """The losses of the paper's Attri-Net, but for guidance, that the model was trained without."""
+        return [n for n in ("classification", *LOSSES[:3])
+                if self.kind == "attrinet" and not self.settings[f"losses.{n}"]]
 
     @property
     def explained(self) -> bool:

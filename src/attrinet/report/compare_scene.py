@@ -12,7 +12,7 @@ import pandas as pd
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluations import OWN
-from attrinet.report.compare_runs import Judged, Method, findings_of
+from attrinet.report.compare_runs import Judged, Method, findings_of, models
 
 MAIN = "Cardiomegaly"  # the finding of the paper's figures 7 and 12
 CHOICE = ("Of the images with the finding that every model shown calls (of all with the finding, where there is none "
@@ -96,7 +96,8 @@ class Scene:
         present: with the finding and the highest mean probability, or without it and the lowest. annotated: only
         images with a known lesion. besides: images not to take.
         """
-        tables = [m.first.predictions[m.first.predictions["finding"] == finding].set_index("id") for m in methods]
+        all_of = [m.first.predictions for m in models(methods)]  # not once an explainer of the same model
+        tables = [t[t["finding"] == finding].set_index("id") for t in all_of]
         table = tables[0]
         wanted = table["label"].eq(int(present)).fillna(False).to_numpy(bool) & ~table.index.isin(list(besides))
         if annotated:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from attrinet.evaluations import OWN
 from attrinet.report.compare_runs import Judged, Method, findings_of, models
-from attrinet.report.published import Published, published
+from attrinet.report.published import Published, findings, published, same_name
 
 MODELS = {
     "resnet50": "ResNet50", "bcos": "B-cos ResNet50", "bcos-guided": "B-cos ResNet50 (guided)",
@@ -26,6 +26,7 @@ GUIDANCE = {"none": "without guidance", "box-only": "box only", "pseudo-box": "p
             "pseudo-mask": "pseudo mask", "mixed": "mixed", "mixed-weighted": "mixed weighted mask"}
 VARIANTS = (4, 6)  # tables whose rows say how one model was trained
 AUC, CLASS, DISEASE, SCALED = "auc", "class_sensitivity", "disease_sensitivity", "disease_sensitivity_scaled"
+MEAN = "mean"  # in place of a finding: of all of them
 CLASS_INTERVAL = "class_sensitivity_interval"  # where an evaluation has one
 MEASURES = {AUC: "AUC", CLASS: "class sensitivity", DISEASE: "disease sensitivity",
             SCALED: "disease sensitivity, maps min–max scaled as in the authors' code"}
@@ -55,7 +56,7 @@ class Cell:
 @dataclass(frozen=True)
 class Column:
     measure: str
-    finding: str  # or "mean": of all findings
+    finding: str  # or MEAN
     title: str
 
 
@@ -99,10 +100,9 @@ def tables(methods: Sequence[Method], dataset: str | None) -> list[Table]:
     whole = [m for m in methods if not m.first.ablated]
     predicted, explained = models(whole), [m for m in whole if m.first.explained]
     attri = [m for m in models(methods) if m.first.kind == "attrinet" and m.first.explainer == OWN]
-    findings = findings_of(methods)
-    mean = {measure: Column(measure, "mean", title) for measure, title in MEASURES.items()}
+    mean = {measure: Column(measure, MEAN, title) for measure, title in MEASURES.items()}
     three = (mean[AUC], mean[CLASS], mean[DISEASE])
-    each = {m: tuple(Column(m, f, f) for f in findings) for m in (AUC, CLASS, DISEASE)}
+    each = {m: tuple(Column(m, f, f) for f in findings_of(methods)) for m in (AUC, CLASS, DISEASE)}
 
     def make(number, title, columns, members, paper, key, extra=True):
         return fill(number, title, columns, members, paper, key, dataset, extra)
@@ -137,21 +137,38 @@ def fill(
     rows, missing = [], []
     for row, name in paper.items():
         own = [m for m in members if of[m] == row]
-        cited = {c: published(str(number), dataset, row, c.measure, c.finding) for c in columns}
+        cited = {c: cited_for(c, columns, str(number), dataset, row) for c in columns}
         for method in own:
             said = f"{name} ({method.name})" if number in VARIANTS else method.name
-            rows.append(Row(said, method, tuple(cell(method, c, cited[c]) for c in columns)))
+            comparable = dataset is None or has_papers_findings(method, dataset)
+            rows.append(Row(said, method, tuple(cell(method, c, cited[c] if c.finding != MEAN or comparable else None)
+                                                for c in columns)))
         if not own and (row not in CITED or any(cited.values())):
             rows.append(Row(name, None, tuple(Cell({}, cited[c]) for c in columns)))
             missing += [name] if row not in CITED else []
     if extra:
         rows += [Row(m.name, m, tuple(cell(m, c, None) for c in columns)) for m in members if of[m] not in paper]
     notes = [f"No run given for: {', '.join(missing)}."] if missing else []
-    if any(c.measure != AUC for c in columns):
+    measures = {c.measure for c in columns}
+    if any(c.finding == MEAN for c in columns):
+        notes += mean_notes(rows, dataset)
+    if measures != {AUC}:
         notes += limit_notes(rows)
-    if any(c.measure == DISEASE for c in columns):
-        notes += blank_notes(rows)
-    return Table(number, title, tuple(columns), tuple(rows), tuple(missing), tuple(notes))
+    return Table(number, title, tuple(columns), tuple(rows), tuple(missing), tuple(notes + blank_notes(rows, measures)))
+
+
+def cited_for(
+    column: Column, columns: Sequence[Column], table: str, dataset: str | None, row: str
+) -> Published | None:
+    """The paper's disease sensitivity is of scaled maps: it stands beside such, where the table has them."""
+    measure = column.measure
+    if measure == DISEASE and any(c.measure == SCALED for c in columns):
+        return None
+    return published(table, dataset, row, DISEASE if measure == SCALED else measure, column.finding)
+
+
+def has_papers_findings(method: Method, dataset: str) -> bool:
+    return {same_name(f) for f in method.first.findings} == findings(dataset)
 
 
 def cell(method: Method, column: Column, cited: Published | None) -> Cell:
@@ -166,12 +183,27 @@ def limit_notes(rows: Sequence[Row]) -> list[str]:
             for name, own in limits.items() if own]
 
 
-def blank_notes(rows: Sequence[Row]) -> list[str]:
+def mean_notes(rows: Sequence[Row], dataset: str | None) -> list[str]:
+    """A mean over other findings is another figure."""
+    over = {row.name: ", ".join(row.method.first.findings) for row in rows if row.method}
+    if len(set(over.values())) > 1:
+        return [f"{name}: means over {names}." for name, names in over.items()]
+    other = dataset and any(row.method and not has_papers_findings(row.method, dataset) for row in rows)
+    return [f"Means over {next(iter(over.values()))}; the paper's are over other findings, so none stands beside "
+            "them."] if other else []
+
+
+def blank_notes(rows: Sequence[Row], measures: set[str]) -> list[str]:
     """Maps without positive evidence have no score; whoever reads a mean must know how many it leaves out."""
     notes = []
     for row in rows:
-        sections = [one.metrics.get(DISEASE, {}) for one in row.method.seeds] if row.method else []
-        blank, annotated = (sum(s.get(key) or 0 for s in sections) for key in ("blank", "annotated"))
-        if blank:
-            notes.append(f"{row.name}: {blank} of {annotated} maps have no positive evidence and no score.")
+        seeds = [one.metrics for one in row.method.seeds] if row.method else []
+        grids = [g for m in seeds for g in m.get(CLASS, {}).values() if isinstance(g, dict) and "grids" in g]
+        located = [m.get(DISEASE, {}) for m in seeds]
+        counted = {CLASS: (grids, "grids", "grids"), DISEASE: (located, "annotated", "maps")}
+        for measure, (sections, whole, what) in counted.items():
+            blank, all_of = (sum(s.get(key) or 0 for s in sections) for key in ("blank", whole))
+            if measure in measures and blank:
+                notes.append(f"{row.name}: {blank} of {all_of} {what} have no positive evidence and no score (in the "
+                             "paper: 0).")
     return notes

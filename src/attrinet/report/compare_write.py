@@ -86,5 +86,7 @@ def reading_guide(table: Table, dataset: str | None, published: bool) -> list[st
     if published:
         guide.append(f"published: Table {table.number} of Sun et al., MELBA 2025, on {DATASETS[dataset]}."
                      + (" Its ± tells the spread of images, not an interval of the mean."
-                        if table.number in (7, 8) else ""))
+                        if table.number in (7, 8) else "")
+                     + (" Its disease sensitivity is of maps scaled from their smallest to their largest value: the "
+                        "same as ours where a map is 0 somewhere." if table.number in (4, 6, 8) else ""))
     return guide

@@ -43,6 +43,11 @@ def published(table: str, dataset: str | None, row: str, measure: str, finding: 
     return numbers().get((table, dataset or "", row, measure, same_name(finding)))
 
 
+def findings(dataset: str) -> set[str]:
+    """The findings, in lower case, that the paper's means are over."""
+    return {name for table, of, _, _, name in numbers() if (table, of) == ("5", dataset)} - {"mean"}
+
+
 def same_name(finding: str) -> str:
     """Findings by one name, however a dataset spells them: Effusion is Pleural Effusion."""
     lower = finding.lower()

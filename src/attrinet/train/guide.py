@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,14 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
             class_masks[c] = class_mask([store.mask(r, c) for r in rows], settings.mode, store.size,
                                         settings.center_square)
 
-    if settings.mode in NEEDS_MASKS and not chosen.any():
-        raise AttrinetError(f"{store.path}: guidance.mode={settings.mode} needs annotated images, and no training "
-                            "image that has a finding has a box or mask of it; prepare the store with them, or "
-                            "choose another mode")
+    if settings.mode not in ("given", "shortcut") and not chosen.any():
+        none = f"{store.path}: no training image that has a finding has a box or mask of it"
+        if settings.mode in NEEDS_MASKS:
+            raise AttrinetError(f"{none}, and guidance.mode={settings.mode} needs annotated images; prepare the store "
+                                "with them, or choose another mode")
+        if set(store.findings) - set(given):
+            warnings.warn(f"{none}: guidance.mode={settings.mode} guides onto the centred square alone; prepare the "
+                          "store with annotations, or give masks (guidance.masks)", stacklevel=2)
 
     def own(row: int, finding: int) -> np.ndarray | None:
         return store.mask(row, finding) if chosen[row, finding] else None
