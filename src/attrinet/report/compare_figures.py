@@ -22,9 +22,9 @@ from attrinet.report.figures import blend, limit
 from attrinet.report.published import published
 
 STRONGEST = "strongest: the 99.8th percentile"
-ONE_SCALE = f"positive evidence; 0: none; {STRONGEST}"
+ONE_SCALE = f"positive evidence; 0: none\n{STRONGEST}"
 OWN_SCALE = f"positive evidence, each method on its own scale (their units differ)\n{STRONGEST}"
-MODEL_SCALE = f"positive evidence, each model on its own scale; {STRONGEST}"
+MODEL_SCALE = f"positive evidence, each model on its own scale\n{STRONGEST}"
 UNGUIDED = ("none", "mixed", "full", "pseudo-mask", "pseudo-box", "box-only", "mixed-weighted", "weighted")
 GUIDED = ("mixed", *UNGUIDED[2:])
 
