@@ -28,11 +28,21 @@ def gradient_penalty(
 ) -> Tensor:
     """E[(‖∇D‖₂ − 1)²] at alpha · x + (1 − alpha) · counterfactual (Gulrajani et al., 2017; the paper weighs it by 10).
 
-    alpha: (B,) in [0, 1], one an image. images: positives, as in the authors' code.
+    critic: images → (B,) scores. alpha: (B,) in [0, 1], one an image. images: positives, as in the authors' code.
     """
+    mixed = between(images, counterfactuals, alpha).requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    return norm_penalty(gradient)
+
+
+def between(images: Tensor, counterfactuals: Tensor, alpha: Tensor) -> Tensor:
+    """alpha · x + (1 − alpha) · counterfactual, cut from any graph: where the gradient is penalised."""
     alpha = alpha.view(-1, 1, 1, 1)
-    between = (alpha * images + (1 - alpha) * counterfactuals).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (alpha * images + (1 - alpha) * counterfactuals).detach()
+
+
+def norm_penalty(gradient: Tensor) -> Tensor:
+    """E[(‖∇D‖₂ − 1)²] of gradients by the image, (B, 1, H, W)."""
     return (_precise(gradient).flatten(1).norm(dim=1) - 1).square().mean()
 
 

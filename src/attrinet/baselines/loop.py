@@ -48,9 +48,8 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
 
     job = Job(config, store, rows, Path(out), launch(config))
     torch.manual_seed(config.run.seed)
-    with job.fabric.device:
-        build = BASELINES[config.model.kind]
-        model = build(store.findings, store.size, **{name: getattr(config.model, name) for name in build.SIZES})
+    build = BASELINES[config.model.kind]
+    model = build(store.findings, store.size, **{name: getattr(config.model, name) for name in build.SIZES})
     if isinstance(model, Backbone) and config.model.weights and not checkpoints(job.out / "checkpoints"):
         load_pretrained(model, config.model.weights)
     model.to(job.fabric.device).train()

@@ -24,7 +24,7 @@ from attrinet.train.guide import build_guidance
 
 NOT_UNUSUAL = ("data.store", "data.findings", "guidance.mode", "run.seed", "model.kind")  # told elsewhere
 BOOKKEEPING = ("data.resident", "run.accelerator", "run.checkpoint_every", "run.log_every", "run.sample_every",
-               "run.eval_batch_size")
+               "run.eval_batch_size", "run.compile")
 
 
 @click.command("compare")

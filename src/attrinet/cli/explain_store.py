@@ -28,9 +28,11 @@ from attrinet.nets.attrinet import AttriNet
 @click.option("--engine", default="auto", show_default=True, metavar="auto|none|FOLDER",
               help="What makes the maps: files of `attrinet export --format openvino`, which auto looks for in "
               "RUN/export; none: PyTorch.")
+@click.option("--precision", type=click.Choice(("fp32", "bf16")), default="fp32", show_default=True,
+              help="What PyTorch computes an Attri-Net's maps in; bf16 for GPUs.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(run, store, split, out, workers, shard, dtype, engine, device, quiet) -> None:
+def command(run, store, split, out, workers, shard, dtype, engine, precision, device, quiet) -> None:
     """Explain every image of a split of a store, in shards of 256 images.
 
     Writes predictions/NNNNN.parquet (label, logit, probability, call of every image and finding; the folder reads as
@@ -51,11 +53,14 @@ def command(run, store, split, out, workers, shard, dtype, engine, device, quiet
         raise AttrinetError(f"{run}: a {opened.model.name} has no explanation of its own; give a run of Attri-Net or "
                             "B-cos")
     files = engine_files(engine, opened)
+    if precision == "bf16" and (files is not None or not isinstance(opened.model, AttriNet)):
+        raise AttrinetError("--precision bf16: is for an Attri-Net in PyTorch (--engine none)")
     keep_freed_memory()
     folder = out or home(run) / f"explained-{split}"
-    bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=files)
+    bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=files,
+                precision=precision)
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
-    made_by = "PyTorch" if files is None else f"OpenVINO in {facts_of(files)['precision']} ({files})"
+    made_by = f"PyTorch{' in bfloat16' * (precision == 'bf16')}" if files is None else f"OpenVINO in {facts_of(files)['precision']} ({files})"
     if shards:
         click.echo(f"written: {folder} ({shards} shard{'s' if shards > 1 else ''}), maps by {made_by}")
     else:

@@ -334,7 +334,15 @@ def on_device(grey: np.ndarray, device: torch.device | str) -> Tensor:
     """to_tensor's numbers, to the last bit, on any device; what travels is uint8, a quarter of the bytes."""
     if torch.device(device).type == "cpu":
         return to_tensor(grey)
-    return look_up(torch.from_numpy(grey).to(device))
+    return look_up(upload(grey, device))
+
+
+def upload(values: np.ndarray, device: torch.device | str) -> Tensor:
+    """The same numbers on `device`; a GPU is not waited for."""
+    tensor = torch.from_numpy(values)
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def look_up(grey: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attrinet.data.annotations import rasterise
-from attrinet.data.images import look_up, on_device
+from attrinet.data.images import look_up, on_device, upload
 from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS
 from attrinet.errors import AttrinetError
 from attrinet.files import checksum
@@ -144,7 +144,7 @@ class Store:
         """
         place, held = torch.device(device), self._held
         if held is not None and place.type == held.device.type and place.index in (None, held.device.index):
-            return look_up(held[torch.from_numpy(np.asarray(rows)).to(held.device)])[:, None]
+            return look_up(held[upload(np.asarray(rows), held.device)])[:, None]
         return on_device(self.images[np.asarray(rows)], device)[:, None]
 
     def hold(self, device: torch.device | str, progress: bool = False) -> None:

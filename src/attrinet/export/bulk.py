@@ -21,6 +21,8 @@ from attrinet.export.engine import engine_hash, use_engine
 from attrinet.export.shard import DTYPES, NAMES, write_shard
 from attrinet.files import write_json
 from attrinet.folder import load
+from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.compiled import as_it_is, compiler
 from attrinet.nets.weights import weights_hash
 from attrinet.processes import pool
 
@@ -35,7 +37,8 @@ class Bulk:
 
     model: model folder. store: store folder. split: train, valid or test. out: folder to write. dtype: of the
     contributions, see attrinet.export.shard. per_shard: images a shard; batch: images a forward pass. engine: folder
-    of OpenVINO files that make the maps, see attrinet.export.use_engine.
+    of OpenVINO files that make the maps, see attrinet.export.use_engine. precision: what Attri-Net's generator computes
+    in, fp32 or bf16.
     """
 
     model: Path
@@ -47,12 +50,17 @@ class Bulk:
     per_shard: int = PER_SHARD
     batch: int = BATCH
     engine: Path | None = None
+    precision: str = "fp32"
 
     def open(self) -> tuple[torch.nn.Module, Store, np.ndarray]:
         """Model, store with the model's findings, and the rows of the split."""
         model = load(self.model, self.device)
         if self.engine is not None:
             use_engine(model, self.engine)
+        if isinstance(model, AttriNet):
+            model.autocast = torch.bfloat16 if self.precision == "bf16" else None
+            if compiler(model.device) is not as_it_is:
+                model.generator.compile(dynamic=False)
         store = Store.open(self.store).select(model.findings)
         return model, store, store.split(self.split)
 
@@ -95,7 +103,7 @@ def explain_store(bulk: Bulk, *, workers: int = 1, part: tuple[int, int] = (1, 1
 
 def recipe(bulk: Bulk, model: torch.nn.Module, store: Store, rows: np.ndarray) -> dict:
     """What must be the same for two shards to belong together."""
-    chosen = {k: v for k, v in asdict(bulk).items() if k in ("split", "dtype", "per_shard", "batch")}
+    chosen = {k: v for k, v in asdict(bulk).items() if k in ("split", "dtype", "per_shard", "batch", "precision")}
     return {
         "format": FORMAT, "weights": weights_hash(model), "store": store.meta["checksum"], "images": len(rows),
         "truth": store.truth(rows),
@@ -113,7 +121,7 @@ def begin(bulk: Bulk, wanted: dict) -> None:
         with held(bulk, RECIPE, wait=True):
             if not path.exists():
                 write_json(path, wanted)
-        before = json.loads(path.read_text())
+        before = {"precision": "fp32"} | json.loads(path.read_text())  # earlier versions had no other
     except (OSError, ValueError) as error:
         raise AttrinetError(f"{path}: cannot be written or read ({error}); choose another --out") from error
     differ = [key for key in wanted if before.get(key) != wanted[key]]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
+import torch
 
 from attrinet.data.store import Store
 from attrinet.files import write_atomically
@@ -32,21 +35,32 @@ def write_shard(model, store: Store, rows: np.ndarray, files: Sequence[Path], dt
         scales = []
         for start in range(0, len(rows), batch):
             out = model.explain(store.batch(rows[start : start + batch], model.device))
-            logits.append(out.logits.cpu().numpy())
-            maps = out.contributions.cpu().numpy()
+            maps = out.contributions
             if dtype == "float16":
-                scales.append(np.abs(maps).max((2, 3)))
-                maps = maps / np.where(scales[-1] > 0, scales[-1], 1)[..., None, None]
-            yield maps.astype(dtype)
+                scale = maps.abs().amax((2, 3))
+                maps = (maps / torch.where(scale > 0, scale, 1)[..., None, None]).half()
+                scales.append(scale.cpu().numpy())
+            logits.append(out.logits.cpu().numpy())
+            yield maps.cpu().numpy()
         rest["bias"] = out.bias.cpu().numpy()
         if scales:
             rest["scale"] = np.concatenate(scales)
 
     shape = (len(rows), len(store.findings), store.size, store.size)
     arrays, table = files
-    write_atomically(arrays, lambda path: stream_npz(path, "contributions", shape, dtype, contributions(), rest))
+    write_atomically(arrays, lambda path: stream_npz(path, "contributions", shape, dtype, ahead(contributions()), rest))
     answers = predictions(model, store, rows, np.concatenate(logits))
     write_atomically(table, lambda path: answers.to_parquet(path, index=False))
+
+
+def ahead(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same parts, the next one made while this one is in use."""
+    end = object()
+    with ThreadPoolExecutor(1) as maker:
+        coming = maker.submit(next, parts, end)
+        while (part := coming.result()) is not end:
+            coming = maker.submit(next, parts, end)
+            yield cast(np.ndarray, part)
 
 
 def predictions(model, store: Store, rows: np.ndarray, logits: np.ndarray) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -87,6 +88,8 @@ class AttriNet(nn.Module):
         """Reads an image file the way the training images were prepared; set by attrinet.load."""
         self.findings_per_pass = 1
         """Findings explained in one forward pass; tune() measures what is faster on the device."""
+        self.autocast: torch.dtype | None = None
+        """What the generator's layers compute in for predictions, such as torch.bfloat16; maps stay float32."""
         self.engine: Callable[[Tensor], Tensor] | None = None
         """Another runtime's images (B, 1, H, W) → maps (B, C, H, W), on a CPU; set by attrinet.export.use_engine."""
 
@@ -165,7 +168,8 @@ class AttriNet(nn.Module):
         maps, counterfactuals = [], []
         for chunk in torch.arange(count, device=images.device).split(self.findings_per_pass):
             finding = chunk.repeat_interleave(batch)
-            m, cf = self.generator(images.repeat(len(chunk), 1, 1, 1), finding)
+            with self._precision():
+                m, cf = self.generator(images.repeat(len(chunk), 1, 1, 1), finding)
             maps += m[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
             counterfactuals += cf[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
         return torch.stack(maps, 1), torch.stack(counterfactuals, 1)
@@ -186,7 +190,11 @@ class AttriNet(nn.Module):
         return self.contributions(self._maps_of(images, finding), finding)
 
     def _maps_of(self, images: Tensor, finding: int) -> Tensor:
-        return torch.cat([self.generator(part, finding)[0] for part in images.split(self.images_per_pass)])
+        with self._precision():
+            return torch.cat([self.generator(part, finding)[0] for part in images.split(self.images_per_pass)])
+
+    def _precision(self) -> AbstractContextManager:
+        return nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)
 
     @torch.no_grad()
     def explain(self, images: Images) -> Explanation:

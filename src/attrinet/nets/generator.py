@@ -36,7 +36,7 @@ class Generator(nn.Module):
 
     def _layer(self, layer: nn.Module, x: Tensor, style: Tensor) -> Tensor:
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(layer, x, style, use_reentrant=False)
+            return checkpoint(layer, x, style, use_reentrant=False, preserve_rng_state=False)
         return layer(x, style)
 
     def forward(self, x: Tensor, finding: int | Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from attrinet.nets.winograd import convolve
 
+NORM_EPS = 1e-5
 CODE_REPEAT = 20  # every entry of the one-hot task code is repeated 20 times (§3.2)
 
 
@@ -58,8 +59,13 @@ class AdaIN(nn.Module):
             self.style.bias[:channels] = 1
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # (B, C, H, W), (B or 1, E)
+        scale, bias = self.scale_and_bias(embedding)
+        return torch.addcmul(bias, scale, F.instance_norm(x, eps=NORM_EPS))
+
+    def scale_and_bias(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """(B or 1, E) → two (B or 1, C, 1, 1)"""
         scale, bias = self.style(embedding)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(bias, scale, F.instance_norm(x, eps=1e-5))
+        return scale, bias
 
 
 class AdaConv(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from attrinet.data.images import upload
 from attrinet.data.store import Store
 from attrinet.train.config import DataConfig
 
@@ -25,7 +26,7 @@ def jittered(
     contrast = share(fabric, random.uniform(*data.contrast, size=len(rows)))
     brightness = share(fabric, random.uniform(*data.brightness, size=len(rows)))
     grey = (store.batch(share(fabric, rows), fabric.device) + 1) / 2
-    factors = torch.tensor(np.stack([contrast, brightness]), dtype=grey.dtype, device=grey.device)
+    factors = upload(np.stack([contrast, brightness]).astype(np.float32), grey.device)
     c, b = factors.view(2, -1, 1, 1, 1)
     mean = grey.mean(dim=(2, 3), keepdim=True)
     return ((mean + c * (grey - mean)) * b).clamp(0, 1) * 2 - 1
@@ -36,7 +37,9 @@ def average(fabric: Fabric, tensors: Iterable[Tensor]) -> None:
     if fabric.world_size == 1:
         return
     tensors = list(tensors)
-    flat = fabric.all_reduce(torch.cat([t.flatten() for t in tensors]), reduce_op="mean")
+    flat = torch.cat([t.flatten() for t in tensors])
+    torch.distributed.all_reduce(flat)  # fabric's own waits for all processes before each
+    flat /= fabric.world_size
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 

@@ -97,6 +97,7 @@ class RunConfig:
     batch_size: int = 4  # over all devices together; Attri-Net: positives a step, and as many negatives
     seed: int = 0
     precision: str = "fp32"  # fp32, or bf16 (autocast)
+    compile: str = "auto"  # auto: on a GPU, networks are compiled where Triton is installed; never
     checkpointing: bool = False  # of Attri-Net's generator: less memory, more time, the same gradients
     accelerator: str = "auto"  # auto, cpu, cuda
     devices: int = 1
@@ -128,6 +129,7 @@ CHOICES = {
     "losses.guidance_reduction": ("mean", "sum"),
     "schedule.burst_mode": ("extra", "instead"),
     "run.precision": ("fp32", "bf16"),
+    "run.compile": ("auto", "never"),
 }
 AT_LEAST_ONE = (
     "schedule.steps", "run.batch_size", "run.devices", "run.nodes", "run.validate_every", "run.checkpoint_every",
@@ -138,7 +140,7 @@ AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.ann
            "guidance.center_square": 1}
 # options that say nothing about the other kind of model
 ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every",
-                 "run.checkpointing")
+                 "run.checkpointing", "run.compile")
 BACKBONE_ONLY = ("model.backbone", "model.weights")
 BASELINE_ONLY = ("baseline.", "model.depth", *BACKBONE_ONLY)
 NO_BACKBONES = ("model.width", "model.depth")  # a backbone's are in its name

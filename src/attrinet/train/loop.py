@@ -38,11 +38,10 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
 
     job = Job(config, store, rows, Path(out), launch(config))
     torch.manual_seed(config.run.seed)
-    with job.fabric.device:
-        model = AttriNet(
-            store.findings, store.size, width=config.model.width, pool=config.model.pool,
-            critic_levels=config.model.critic_levels,
-        )
+    model = AttriNet(  # on the CPU first: one seed, one start, on every device
+        store.findings, store.size, width=config.model.width, pool=config.model.pool,
+        critic_levels=config.model.critic_levels,
+    )
     model.generator.checkpointing = config.run.checkpointing
     state = new_state(model.to(job.fabric.device), config.optimizer)
     steps = Steps(job.fabric, state, store, sampler, guidance, config)

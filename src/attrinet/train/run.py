@@ -36,7 +36,7 @@ from attrinet.train.state import TrainState
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # may change on --resume
 RESUMABLE = ("data.store", "data.resident", "run.devices", "run.nodes", "run.accelerator", "run.checkpointing",
-             "schedule.steps", "baseline.epochs")
+             "run.compile", "schedule.steps", "baseline.epochs")
 RESIDENT = 1 / 3  # of a GPU's free memory, which the images may take; a training step needs the rest
 
 

@@ -8,11 +8,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.func import functional_call
 
 from attrinet import losses
+from attrinet.data.images import upload
 from attrinet.data.sampling import KINDS, Sampler, generator_for
 from attrinet.data.store import Store
 from attrinet.guidance import Guidance
+from attrinet.nets.compiled import as_it_is, compiler
+from attrinet.nets.critic import Critic
 from attrinet.train.batches import average, jittered, share, update
 from attrinet.train.config import Config
 from attrinet.train.state import TrainState
@@ -20,12 +24,29 @@ from attrinet.train.state import TrainState
 MAPS_PER_PASS = 64  # images whose maps are made in one forward pass where the generator is frozen
 
 
+def critic_terms(
+    critic: Critic, negatives: Tensor, counterfactuals: Tensor, positives: Tensor, alpha: Tensor, finding: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Wasserstein loss (eq. 1) and gradient penalty."""
+    scores = critic(torch.cat([negatives, counterfactuals]), finding)
+    real, false = scores.split([len(negatives), len(counterfactuals)])
+    gradient = critic.input_gradient(losses.between(positives, counterfactuals, alpha), finding)
+    return losses.critic_loss(real, false), losses.norm_penalty(gradient)
+
+
+def judge(critic: Critic, images: Tensor, finding: Tensor) -> Tensor:
+    """The scores of a critic that is frozen: with gradients by the images alone."""
+    weights = {name: weight.detach() for name, weight in critic.named_parameters()}
+    return functional_call(critic, weights, (images, finding))
+
+
 class Steps:
     """Takes steps on a TrainState; holds what all of them need, no state of its own.
 
     Batches, jitter and penalty positions depend on the seed and the step's counter alone. With several processes each
     takes its share of the same global batch, and gradients are averaged: the mathematics is that of one process.
-    Under bf16 generator and critic run in it; their outputs, every loss and the classifiers are float32.
+    Under bf16 generator and critic run in it; their outputs, every loss and the classifiers are float32. On a GPU the
+    networks are compiled (run.compile).
     """
 
     def __init__(
@@ -34,6 +55,11 @@ class Steps:
     ):
         self.fabric, self.state, self.store, self.sampler = fabric, state, store, sampler
         self.guidance, self.config = guidance, config
+        self.findings = torch.arange(len(store.findings), device=fabric.device)
+        fuse = compiler(fabric.device) if config.run.compile == "auto" else as_it_is
+        self._critic_terms, self._judge = fuse(critic_terms), fuse(judge)
+        if fuse is not as_it_is:
+            state.model.generator.compile(dynamic=False)
 
     # ---- batches
 
@@ -55,9 +81,10 @@ class Steps:
         """Maps and counterfactuals of several batches, each with its finding, without a graph and in as few passes as
         the device is fastest with."""
         sizes = [len(x) for x in images]
-        finding = torch.tensor(np.repeat(findings, sizes), device=self.fabric.device)
-        model = self.state.model
-        parts = (each.split(model.images_per_pass) for each in (torch.cat(images), finding))
+        finding = upload(np.repeat(findings, sizes), self.fabric.device)
+        model, config = self.state.model, self.config
+        most = min(model.images_per_pass, config.schedule.critic_steps * config.run.batch_size)
+        parts = (each.split(most) for each in (torch.cat(images), finding))
         with torch.no_grad(), self.fabric.autocast():
             made = [model.generator(*part) for part in zip(*parts, strict=True)]
         maps, counterfactuals = (torch.cat(each).split(sizes) for each in zip(*made, strict=True))
@@ -72,14 +99,15 @@ class Steps:
         """`count` critic steps (eq. 1 + penalty); their losses. The generator is frozen, so its counterfactuals for
         many steps are made at once."""
         out = []
-        per_pass = max(1, MAPS_PER_PASS // self.config.run.batch_size)
+        usual = self.config.schedule.critic_steps
+        per_pass = max(1, MAPS_PER_PASS // (self.config.run.batch_size * usual)) * usual
         for start in range(0, count, per_pass):
             draws = [self._next("critic") for _ in range(min(per_pass, count - start))]
             negatives = [self._images(neg, random) for _, neg, _, random in draws]
             positives = [self._images(pos, random) for _, _, pos, random in draws]
+            alphas = upload(np.stack([self._mine(random.uniform(size=len(pos))) for _, _, pos, random in draws])
+                            .astype(np.float32), self.fabric.device)  # in one message
             made = self._frozen_maps(positives, [finding for finding, *_ in draws])
-            alphas = torch.tensor(np.stack([self._mine(random.uniform(size=len(pos))) for _, _, pos, random in draws]),
-                                  dtype=torch.float32, device=self.fabric.device)  # in one message
             for (finding, *_), x_neg, x_pos, (_, fake), alpha in zip(
                 draws, negatives, positives, made, alphas, strict=True
             ):
@@ -87,15 +115,16 @@ class Steps:
         return out
 
     def _critic_step(self, finding: int, x_neg: Tensor, x_pos: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
-        real, false = self._criticise(torch.cat([x_neg, fake]), finding).split([len(x_neg), len(fake)])
-        penalty = losses.gradient_penalty(lambda x: self._criticise(x, finding), x_pos, fake, alpha)
-        loss = losses.critic_loss(real, false) + self.config.losses.gradient_penalty * penalty
-        self._update("critic", loss, self.state.model.critic.parameters())
+        critic = self.state.model.critic
+        with self.fabric.autocast():
+            wasserstein, penalty = self._critic_terms(critic, x_neg, fake, x_pos, alpha, self._index(finding))
+        loss = wasserstein + self.config.losses.gradient_penalty * penalty
+        self._update("critic", loss, critic.parameters())
         return loss.detach()
 
-    def _criticise(self, images: Tensor, finding: int) -> Tensor:
-        with self.fabric.autocast():
-            return self.state.model.critic(images, finding)
+    def _index(self, finding: int) -> Tensor:
+        """(1,) on the device: nothing to send, and one compiled program for all findings."""
+        return self.findings[finding : finding + 1]
 
     # ---- generator and class centres
 
@@ -106,11 +135,13 @@ class Steps:
         model, weights = self.state.model, self.config.losses
         half = len(x) // 2
         with self.fabric.autocast():
-            maps, counterfactuals = model.generator(x, finding)
+            maps, counterfactuals = model.generator(x, self._index(finding))
         m_neg, m_pos = maps[:half], maps[half:]
         terms = {}
         if weights.adversarial:
-            terms["adversarial"] = losses.adversarial_loss(self._criticise(counterfactuals[half:], finding))
+            with self.fabric.autocast():
+                scores = self._judge(model.critic, counterfactuals[half:], self._index(finding))
+            terms["adversarial"] = losses.adversarial_loss(scores)
         if weights.classification:
             labels = (torch.arange(2 * half, device=x.device) >= half).float()
             terms["classification"] = losses.classification_loss(model.classify(maps, finding), labels)
@@ -129,8 +160,7 @@ class Steps:
     def _guidance(self, maps: Tensor, rows: np.ndarray, finding: int) -> Tensor:
         """Eq. 6 over the guided images of the batch; an unguided one costs nothing."""
         masks, guided = self.guidance.masks(rows, finding)
-        masks = torch.from_numpy(masks).to(maps.device)
-        each = losses.guidance_loss(maps, masks, "none") * torch.from_numpy(guided).to(maps.device)
+        each = losses.guidance_loss(maps, upload(masks, maps.device), "none") * upload(guided, maps.device)
         if self.config.losses.guidance_reduction == "sum":
             return each.sum() * self.fabric.world_size  # gradients are averaged over processes
         return each.mean()
