@@ -9,7 +9,8 @@ process, in turn, by the processor time of all threads, which does not count wha
     python benchmarks/speed.py training --size 320 --wall
     python benchmarks/speed.py memory --size 320
 
-On a GPU, --precision bf16 for training and memory, --batch 64 --bf16 --compile for inference.
+On a GPU, --precision bf16 for training (--steps 100: a run with its bursts), memory and bulk (explain-store),
+--batch 64 --bf16 --compile for inference.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import resource
 import statistics
 import sys
@@ -40,8 +42,11 @@ from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.sampling import Sampler
 from attrinet.data.store import Store
+from attrinet.export.bulk import Bulk, explain_store
+from attrinet.folder import save_model
 from attrinet.nets import generator as generator_file
 from attrinet.nets import layers
+from attrinet.nets.compiled import compile_in_place, compiles
 from attrinet.provenance import provenance
 from attrinet.train.config import Config, load_config
 from attrinet.train.finite import FiniteCheck
@@ -113,7 +118,7 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
     if options.openvino:
         ways |= openvino_ways(model, x)
     if options.compile:
-        ways |= {f"{name}, compiled": compiled(model, ways[name]) for name in ("fp32", "bf16") if name in ways}
+        ways |= {f"{name}, compiled": compiled(model, x, name, ways[name]) for name in ("fp32", "bf16") if name in ways}
     times: dict[str, list[float]] = {name: [] for name in ways}
     rates, dtype = [], torch.bfloat16 if options.bf16 and device.type == "cuda" else torch.float32
     maps = {name: way() for name, way in ways.items()}  # warms up
@@ -135,8 +140,15 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
     return out
 
 
-def compiled(model: AttriNet, way: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """The way with a generator that torch.compile made of plain convolutions, which it fuses itself."""
+def compiled(
+    model: AttriNet, x: torch.Tensor, name: str, way: Callable[[], torch.Tensor]
+) -> Callable[[], torch.Tensor]:
+    """On a GPU as in explain-store; else the way with a generator that torch.compile made of plain convolutions."""
+    if compiles(x.device):
+        twin = copy.deepcopy(model)
+        twin.autocast = torch.bfloat16 if name == "bf16" else None
+        compile_in_place(twin.generator, graphs=True)
+        return lambda: twin.attribution_maps(x)[0]
     with plain_networks():
         generator = torch.compile(copy.deepcopy(model.generator), dynamic=False)
 
@@ -230,7 +242,8 @@ def a_run(steps: Steps, count: int) -> None:
 
 
 def training(options: argparse.Namespace, device: torch.device) -> dict:
-    config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}"])
+    config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}",
+                                f"run.compile={options.run_compile}"])
     with tempfile.TemporaryDirectory() as folder:
         store = prepare(phantom_source(60, options.size, seed=1), Path(folder) / "store", options.size, progress=False)
         ours = new_steps(config, store, device.type)
@@ -302,7 +315,7 @@ def flops(steps: Steps) -> int:
 
 
 def memory(options: argparse.Namespace, device: torch.device) -> dict:
-    """Peak of this process over one critic, generator and classifier step."""
+    """Peak of this process over a generator step with its critic and classifier steps."""
     keep_freed_memory()  # as attrinet train does
     config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}"])
     with tempfile.TemporaryDirectory() as folder:
@@ -310,11 +323,33 @@ def memory(options: argparse.Namespace, device: torch.device) -> dict:
         steps = new_steps(config, store, device.type)
         steps.state.model.generator.checkpointing = options.checkpointing
         steps.generator()
-        steps.critic(1)
-        steps.classifier(1)
+        steps.critic(config.schedule.critic_steps)
+        steps.classifier(config.schedule.classifier_steps)
     if device.type == "cuda":
         return {"peak, GB": torch.cuda.max_memory_allocated(device) / 1e9}
     return {"peak, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+
+
+# ---- explanations of a whole store
+
+
+def bulk(options: argparse.Namespace, device: torch.device) -> dict:
+    """Images a second of explain-store, files written: one process, after it has explained another split."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = prepare(phantom_source(options.images, options.size, seed=1), folder / "store", options.size,
+                        workers=os.cpu_count() or 1, progress=False)
+        model = AttriNet(store.findings, store.size, width=options.width, critic=False)
+        save_model(model, folder / "model", thresholds=dict.fromkeys(store.findings, 0.5),
+                   preprocessing=store.preprocessing)
+        rates = {}
+        for dtype in ("float32", "float16"):
+            for split in ("test", "train"):  # the first compiles
+                job = Bulk(folder / "model", store.path, split, folder / f"{dtype}-{split}", dtype, str(device),
+                           precision=options.precision)
+                took = seconds(lambda job=job: explain_store(job, progress=False), device, True)
+            rates[f"images/s, {dtype}"] = len(store.split("train")) / took
+        return {"images": len(store.split("train")), **rates}
 
 
 def markdown(result: dict) -> str:
@@ -344,14 +379,16 @@ def markdown(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["inference", "training", "memory"])
+    parser.add_argument("what", choices=["inference", "training", "memory", "bulk"])
     parser.add_argument("--size", type=int, default=320, help="pixels a side")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=1, help="images; of training it is the paper's 4 + 4")
+    parser.add_argument("--images", type=int, default=2000, help="of the store of bulk; 70 %% are explained")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bf16", action="store_true", help="inference in bfloat16 too")
     parser.add_argument("--steps", type=int, default=0, help="training as a run of so many steps too, with its bursts")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training, and its memory")
+    parser.add_argument("--run-compile", choices=["auto", "graphs", "never"], default="auto", help="of training")
     parser.add_argument("--compile", action="store_true", help="inference by torch.compile too")
     parser.add_argument("--openvino", action="store_true", help="inference by attrinet export's engines too")
     parser.add_argument("--checkpointing", action="store_true", help="memory with run.checkpointing")
@@ -365,7 +402,7 @@ def main() -> None:
     result = {
         "command": " ".join(["python benchmarks/speed.py", *sys.argv[1:]]), "provenance": provenance(device), "seed": 0,
         "clock": "real time" if options.wall or device.type == "cuda" else "processor time", **
-        {"inference": inference, "training": training, "memory": memory}[options.what](options, device),
+        {"inference": inference, "training": training, "memory": memory, "bulk": bulk}[options.what](options, device),
     }
     text = json.dumps(result, indent=2)
     print(text)

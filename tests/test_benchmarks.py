@@ -15,8 +15,9 @@ TINY = {
     "posthoc_stability":
         "--size 32 --images 2 --training-images 40 --training-steps 2 --lime 8 16 --shap 4 8 --steps 2 4",
     "speed inference": "--size 32 --width 2 --repeats 1 --bf16",
-    "speed training": "--size 32 --width 2 --repeats 1",
+    "speed training": "--size 32 --width 2 --repeats 1 --steps 2",
     "speed memory": "--size 32 --width 2 --checkpointing",
+    "speed bulk": "--size 32 --width 2 --images 30",
 }
 
 

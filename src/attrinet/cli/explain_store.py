@@ -60,7 +60,8 @@ def command(run, store, split, out, workers, shard, dtype, engine, precision, de
     bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=files,
                 precision=precision)
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
-    made_by = f"PyTorch{' in bfloat16' * (precision == 'bf16')}" if files is None else f"OpenVINO in {facts_of(files)['precision']} ({files})"
+    made_by = f"PyTorch{' in bfloat16' * (precision == 'bf16')}" if files is None else (
+        f"OpenVINO in {facts_of(files)['precision']} ({files})")
     if shards:
         click.echo(f"written: {folder} ({shards} shard{'s' if shards > 1 else ''}), maps by {made_by}")
     else:

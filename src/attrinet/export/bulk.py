@@ -22,7 +22,7 @@ from attrinet.export.shard import DTYPES, NAMES, write_shard
 from attrinet.files import write_json
 from attrinet.folder import load
 from attrinet.nets.attrinet import AttriNet
-from attrinet.nets.compiled import as_it_is, compiler
+from attrinet.nets.compiled import compile_in_place, compiles
 from attrinet.nets.weights import weights_hash
 from attrinet.processes import pool
 
@@ -59,8 +59,8 @@ class Bulk:
             use_engine(model, self.engine)
         if isinstance(model, AttriNet):
             model.autocast = torch.bfloat16 if self.precision == "bf16" else None
-            if compiler(model.device) is not as_it_is:
-                model.generator.compile(dynamic=False)
+            if compiles(model.device):
+                compile_in_place(model.generator, graphs=True)
         store = Store.open(self.store).select(model.findings)
         return model, store, store.split(self.split)
 

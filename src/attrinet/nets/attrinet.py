@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attrinet.nets.compiled import kept
 from attrinet.nets.critic import Critic
 from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.generator import Generator
@@ -118,7 +119,9 @@ class AttriNet(nn.Module):
 
     def classify(self, maps: Tensor, finding: int) -> Tensor:
         """Logits of finding c from its attribution maps (eq. 4): (B, 1, H, W) → (B,)."""
-        return self._regressions[finding](F.avg_pool2d(maps, self.geometry.pool).flatten(1))[:, 0]
+        grid, pool = self.geometry.grid, self.geometry.pool
+        pooled = maps.view(len(maps), grid, pool, grid, pool).mean((2, 4))  # avg_pool2d is slow on a GPU
+        return self._regressions[finding](pooled.flatten(1))[:, 0]
 
     def weight_map(self, finding: int) -> Tensor:
         """(h, w) classifier weights of finding c."""
@@ -165,11 +168,12 @@ class AttriNet(nn.Module):
             parts = [self.attribution_maps(part) for part in images.split(self.images_per_pass)]
             return torch.cat([m for m, _ in parts]), torch.cat([cf for _, cf in parts])
         batch, count = len(images), len(self.findings)
-        maps, counterfactuals = [], []
+        maps: list[Tensor] = []
+        counterfactuals: list[Tensor] = []
         for chunk in torch.arange(count, device=images.device).split(self.findings_per_pass):
             finding = chunk.repeat_interleave(batch)
             with self._precision():
-                m, cf = self.generator(images.repeat(len(chunk), 1, 1, 1), finding)
+                m, cf = kept(self.generator(images.repeat(len(chunk), 1, 1, 1), finding))
             maps += m[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
             counterfactuals += cf[:, 0].view(len(chunk), batch, *m.shape[2:]).unbind(0)
         return torch.stack(maps, 1), torch.stack(counterfactuals, 1)
@@ -191,7 +195,7 @@ class AttriNet(nn.Module):
 
     def _maps_of(self, images: Tensor, finding: int) -> Tensor:
         with self._precision():
-            return torch.cat([self.generator(part, finding)[0] for part in images.split(self.images_per_pass)])
+            return torch.cat([kept(self.generator(part, finding))[0] for part in images.split(self.images_per_pass)])
 
     def _precision(self) -> AbstractContextManager:
         return nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast)

@@ -1,24 +1,59 @@
-"""torch.compile where it pays: on a GPU, it fuses what lies between the convolutions."""
+"""torch.compile where it pays: on a GPU. It fuses what lies between the convolutions."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 PROGRAMS = 64  # shapes of one function that are compiled, before others run as they are
+LAYOUT = {"force_layout_optimization": True}  # channels last, also where a convolution has one channel
+GRAPHS = {"triton.cudagraphs": True}  # replayed by the GPU alone: a CPU launches kernels slower than they run
 
 
-def as_it_is(function: Callable) -> Callable:
-    return function
+def compiles(device: torch.device) -> bool:
+    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
-def compiler(device: torch.device) -> Callable[[Callable], Callable]:
-    """What makes one program of a function's tensor operations, for every shape: torch.compile on a GPU where Triton is
-    installed, else nothing."""
-    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
-        return as_it_is
+def compiler(graphs: bool = False) -> Callable[[Callable], Callable]:
+    """torch.compile, a program for every shape. With graphs, what a program returns lasts until it runs again."""
     torch._dynamo.config.cache_size_limit = max(PROGRAMS, torch._dynamo.config.cache_size_limit)
-    return partial(torch.compile, dynamic=False)
+    return partial(torch.compile, dynamic=False, options=LAYOUT | (GRAPHS if graphs else {}))
+
+
+def compile_in_place(module: nn.Module, graphs: bool = False) -> None:
+    """Every later call of the module is compiled; its weights and their names stay."""
+    torch._dynamo.config.cache_size_limit = max(PROGRAMS, torch._dynamo.config.cache_size_limit)
+    module.compile(dynamic=False, options=LAYOUT | (GRAPHS if graphs else {}))
+
+
+def kept(made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a module returned, which may be compiled, to last beyond its next call."""
+    return tuple(map(torch.clone, made)) if made[0].device.type == "cuda" else made
+
+
+# ---- convolutions from or to one channel: cuDNN computes 8 or 32 where one is wanted
+
+
+def from_one_channel(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """F.conv2d(x, weight, padding=padding): (B, 1, H, W), (C, 1, k, k) → (B, C, H', W')"""
+    side = weight.shape[2]
+    high, wide = (extent + 2 * padding - side + 1 for extent in x.shape[2:])
+    return (weight.flatten(1) @ F.unfold(x, side, padding=padding)).view(len(x), len(weight), high, wide)
+
+
+def into_one_channel(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """F.conv2d(x, weight[None], padding=padding): (B, C, H, W), (C, k, k) → float32 (B, 1, H', W').
+
+    A product, then k² shifted sums, which the compiler makes one program of.
+    """
+    side, (batch, _, high, wide) = weight.shape[1], x.shape
+    taps = (weight.flatten(1).T @ x.flatten(2)).view(batch, side, side, high, wide)
+    taps = F.pad(taps, (padding,) * 4)
+    high, wide = (extent + 2 * padding - side + 1 for extent in (high, wide))
+    shifted = (taps[:, i, j, i : i + high, j : j + wide].float() for i in range(side) for j in range(side))
+    return reduce(torch.add, shifted)[:, None]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrinet.nets.layers import NORM_EPS, AdaConv, TaskSwitched, init_convolutions
+from attrinet.nets.winograd import convolve, convolve_back
 
 
 class Critic(nn.Module):
@@ -35,7 +36,7 @@ class Critic(nn.Module):
         h = self.stem(x, style)
         for level in self.levels:
             h = level(h, style)
-        return self.last(h).float().mean(dim=(1, 2, 3))
+        return convolve(self.last, h).float().mean(dim=(1, 2, 3))
 
     def input_gradient(self, x: Tensor, finding: int | Tensor) -> Tensor:
         """∂ forward(x, finding).sum() / ∂x, (B, 1, H, W), as forward operations: what a penalty on it is trained with
@@ -48,20 +49,18 @@ class Critic(nn.Module):
         h, kept = x, []
         for layer in (self.stem, *self.levels):
             layer = cast(AdaConv, layer)
-            y = layer.conv(h)
+            y = convolve(layer.conv, h)
             scale, bias = layer.norm.scale_and_bias(style)
             normed = F.instance_norm(y, eps=NORM_EPS)
             spread = y.float() if y.dtype.itemsize == 2 else y  # the variance of half-precision numbers
             inverse = spread.var((2, 3), correction=0, keepdim=True).add(NORM_EPS).rsqrt().to(y.dtype)
             z = bias + scale * normed
-            kept.append((h.shape, layer.conv, normed, inverse * scale, z > 0))
+            kept.append((h.shape, cast(nn.Conv2d, layer.conv), normed, inverse * scale, z > 0))
             h = F.relu(z)
         cells = h.shape[2] * h.shape[3]
         g = F.conv_transpose2d(h.new_full((len(h), 1, *h.shape[2:]), 1 / cells), self.last.weight, padding=1)
         for shape, conv, normed, factor, alive in reversed(kept):
             g = g * alive
             g = factor * (g - g.mean((2, 3), keepdim=True) - normed * (g * normed).mean((2, 3), keepdim=True))
-            (stride, _), (padding, _), (side, _) = conv.stride, conv.padding, conv.kernel_size
-            cut = [shape[k] - ((g.shape[k] - 1) * stride - 2 * padding + side) for k in (2, 3)]  # no window reached it
-            g = F.conv_transpose2d(g, conv.weight, None, stride, padding, cut)
+            g = convolve_back(conv, g, shape)
         return g

@@ -15,7 +15,7 @@ from attrinet.data.images import upload
 from attrinet.data.sampling import KINDS, Sampler, generator_for
 from attrinet.data.store import Store
 from attrinet.guidance import Guidance
-from attrinet.nets.compiled import as_it_is, compiler
+from attrinet.nets.compiled import compile_in_place, compiler, compiles, kept
 from attrinet.nets.critic import Critic
 from attrinet.train.batches import average, jittered, share, update
 from attrinet.train.config import Config
@@ -56,10 +56,11 @@ class Steps:
         self.fabric, self.state, self.store, self.sampler = fabric, state, store, sampler
         self.guidance, self.config = guidance, config
         self.findings = torch.arange(len(store.findings), device=fabric.device)
-        fuse = compiler(fabric.device) if config.run.compile == "auto" else as_it_is
-        self._critic_terms, self._judge = fuse(critic_terms), fuse(judge)
-        if fuse is not as_it_is:
-            state.model.generator.compile(dynamic=False)
+        self._critic_terms, self._judge = critic_terms, judge
+        if config.run.compile != "never" and compiles(fabric.device):
+            graphs = config.run.compile == "graphs"
+            self._critic_terms, self._judge = map(compiler(graphs), (critic_terms, judge))
+            compile_in_place(state.model.generator, graphs)
 
     # ---- batches
 
@@ -86,7 +87,7 @@ class Steps:
         most = min(model.images_per_pass, config.schedule.critic_steps * config.run.batch_size)
         parts = (each.split(most) for each in (torch.cat(images), finding))
         with torch.no_grad(), self.fabric.autocast():
-            made = [model.generator(*part) for part in zip(*parts, strict=True)]
+            made = [kept(model.generator(*part)) for part in zip(*parts, strict=True)]
         maps, counterfactuals = (torch.cat(each).split(sizes) for each in zip(*made, strict=True))
         return list(zip(maps, counterfactuals, strict=True))
 
