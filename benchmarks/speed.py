@@ -147,7 +147,7 @@ def compiled(
     if compiles(x.device):
         twin = copy.deepcopy(model)
         twin.autocast = torch.bfloat16 if name == "bf16" else None
-        compile_in_place(twin.generator, graphs=True)
+        compile_in_place(twin.generator, inference=True)
         return lambda: twin.attribution_maps(x)[0]
     with plain_networks():
         generator = torch.compile(copy.deepcopy(model.generator), dynamic=False)
@@ -388,7 +388,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="inference in bfloat16 too")
     parser.add_argument("--steps", type=int, default=0, help="training as a run of so many steps too, with its bursts")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training, and its memory")
-    parser.add_argument("--run-compile", choices=["auto", "graphs", "never"], default="auto", help="of training")
+    parser.add_argument("--run-compile", choices=["auto", "never"], default="auto", help="of training")
     parser.add_argument("--compile", action="store_true", help="inference by torch.compile too")
     parser.add_argument("--openvino", action="store_true", help="inference by attrinet export's engines too")
     parser.add_argument("--checkpointing", action="store_true", help="memory with run.checkpointing")

@@ -1,5 +1,6 @@
 """A whole split is explained once, by whoever comes, whatever happens in between."""
 
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from attrinet import AttrinetError, load
 from attrinet.cli import cli
 from attrinet.export.bulk import Bulk, explain_store, held
+from attrinet.export.shard import ahead
 from radiographs import SIZE
 
 FINDINGS = ("Edema", "Cardiomegaly")
@@ -196,3 +198,37 @@ def test_the_same_images_with_other_labels_or_splits_are_not_mixed_either(bulk, 
 def test_a_part_that_is_none_is_refused(bulk, part):
     with pytest.raises(AttrinetError, match="--shard"):
         explain_store(bulk, part=part, progress=False)
+
+
+def test_bfloat16_is_near_and_is_never_mixed_with_float32(phantom_model, store, undisturbed, tmp_path):
+    job = Bulk(phantom_model, store.path, "test", tmp_path / "out", per_shard=4, batch=2, precision="bf16")
+    explain_store(job, progress=False)
+    with pytest.raises(AttrinetError, match=r"another precision \(bf16, not fp32\)"):
+        explain_store(replace(job, precision="fp32"), progress=False)
+    name = "contributions/00000.npz"
+    half, whole = np.load(job.out / name), np.load(io.BytesIO(undisturbed[name]))
+    largest = np.abs(whole["contributions"]).max()
+    off = np.abs(half["contributions"] - whole["contributions"]).max()
+    assert half["contributions"].dtype == np.float32 and 0 < off < 0.05 * largest
+
+
+def test_a_folder_of_an_earlier_version_which_knew_one_precision_goes_on(bulk):
+    explain_store(bulk, progress=False)
+    file = bulk.out / "recipe.json"
+    recipe = json.loads(file.read_text())
+    assert recipe.pop("precision") == "fp32"
+    file.write_text(json.dumps(recipe))
+    explain_store(bulk, progress=False)
+    with pytest.raises(AttrinetError, match="another precision"):
+        explain_store(replace(bulk, precision="bf16"), progress=False)
+
+
+def test_what_is_made_ahead_comes_in_order_and_so_does_what_breaks():
+    def parts():
+        yield from map(np.array, range(3))
+        raise AttrinetError("broken")
+
+    seen = []
+    with pytest.raises(AttrinetError, match="broken"):
+        seen += map(int, ahead(parts()))
+    assert [int(a) for a in ahead(map(np.array, range(5)))] == [0, 1, 2, 3, 4]

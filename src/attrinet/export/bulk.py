@@ -60,7 +60,7 @@ class Bulk:
         if isinstance(model, AttriNet):
             model.autocast = torch.bfloat16 if self.precision == "bf16" else None
             if compiles(model.device):
-                compile_in_place(model.generator, graphs=True)
+                compile_in_place(model.generator, inference=True)
         store = Store.open(self.store).select(model.findings)
         return model, store, store.split(self.split)
 

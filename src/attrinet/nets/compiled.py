@@ -11,24 +11,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PROGRAMS = 64  # shapes of one function that are compiled, before others run as they are
-LAYOUT = {"force_layout_optimization": True}  # channels last, also where a convolution has one channel
-GRAPHS = {"triton.cudagraphs": True}  # replayed by the GPU alone: a CPU launches kernels slower than they run
+INFERENCE = {
+    "force_layout_optimization": True,  # channels last, also where a convolution has one channel
+    "triton.cudagraphs": True,  # replayed by the GPU alone: a CPU launches kernels slower than they run
+}
 
 
 def compiles(device: torch.device) -> bool:
     return device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
 
-def compiler(graphs: bool = False) -> Callable[[Callable], Callable]:
-    """torch.compile, a program for every shape. With graphs, what a program returns lasts until it runs again."""
+def compiler() -> Callable[[Callable], Callable]:
+    """torch.compile for training, a program for every shape. Without what INFERENCE sets: with it, on an H200 under
+    PyTorch 2.11, critics came to NaN within some steps."""
     torch._dynamo.config.cache_size_limit = max(PROGRAMS, torch._dynamo.config.cache_size_limit)
-    return partial(torch.compile, dynamic=False, options=LAYOUT | (GRAPHS if graphs else {}))
+    return partial(torch.compile, dynamic=False)
 
 
-def compile_in_place(module: nn.Module, graphs: bool = False) -> None:
-    """Every later call of the module is compiled; its weights and their names stay."""
+def compile_in_place(module: nn.Module, *, inference: bool) -> None:
+    """Every later call of the module is compiled; its weights and their names stay. inference: for calls without
+    gradients; what one returns lasts until the next (see kept)."""
     torch._dynamo.config.cache_size_limit = max(PROGRAMS, torch._dynamo.config.cache_size_limit)
-    module.compile(dynamic=False, options=LAYOUT | (GRAPHS if graphs else {}))
+    module.compile(dynamic=False, options=INFERENCE if inference else None)
 
 
 def kept(made: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

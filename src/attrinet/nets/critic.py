@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrinet.nets.layers import NORM_EPS, AdaConv, TaskSwitched, init_convolutions
-from attrinet.nets.winograd import convolve, convolve_back
 
 
 class Critic(nn.Module):
@@ -36,7 +35,7 @@ class Critic(nn.Module):
         h = self.stem(x, style)
         for level in self.levels:
             h = level(h, style)
-        return convolve(self.last, h).float().mean(dim=(1, 2, 3))
+        return self.last(h).float().mean(dim=(1, 2, 3))
 
     def input_gradient(self, x: Tensor, finding: int | Tensor) -> Tensor:
         """∂ forward(x, finding).sum() / ∂x, (B, 1, H, W), as forward operations: what a penalty on it is trained with
@@ -49,7 +48,7 @@ class Critic(nn.Module):
         h, kept = x, []
         for layer in (self.stem, *self.levels):
             layer = cast(AdaConv, layer)
-            y = convolve(layer.conv, h)
+            y = layer.conv(h)
             scale, bias = layer.norm.scale_and_bias(style)
             normed = F.instance_norm(y, eps=NORM_EPS)
             spread = y.float() if y.dtype.itemsize == 2 else y  # the variance of half-precision numbers
@@ -62,5 +61,7 @@ class Critic(nn.Module):
         for shape, conv, normed, factor, alive in reversed(kept):
             g = g * alive
             g = factor * (g - g.mean((2, 3), keepdim=True) - normed * (g * normed).mean((2, 3), keepdim=True))
-            g = convolve_back(conv, g, shape)
+            stride, padding, side = (int(pair[0]) for pair in (conv.stride, conv.padding, conv.kernel_size))
+            unseen = [shape[k] - ((g.shape[k] - 1) * stride - 2 * padding + side) for k in (2, 3)]  # by no window
+            g = F.conv_transpose2d(g, conv.weight, None, stride, padding, unseen)
         return g

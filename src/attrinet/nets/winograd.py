@@ -1,5 +1,5 @@
-"""Convolutions in other words: the same sums, faster than libraries make them. On a CPU for inference; in programs that
-are compiled for a GPU also for training.
+"""Convolutions in other words: the same sums, faster than libraries make them. For inference, on a CPU and in programs
+compiled for a GPU.
 
 3×3 by Winograd's minimal filtering (Lavin & Gray, 2016): 4×4 outputs out of 36 products a channel pair, not 144. The
 points are chosen so that rounding is that of the direct way.
@@ -7,7 +7,6 @@ points are chosen so that rounding is that of the direct way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -25,10 +24,10 @@ POSITIONS = 4096  # outputs a channel, over the batch, from which transforming t
 
 
 def convolve(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """conv(x), up to rounding: in other words where no gradient is asked for and x is float32 on a CPU, or where it is
+    """conv(x), up to rounding: in other words where no gradient is asked for, and x is float32 on a CPU or it is
     compiled for a GPU; else as it is."""
     channels = conv.in_channels, conv.out_channels
-    if x.device.type == "cuda" and torch.compiler.is_compiling() and 1 in channels:
+    if x.device.type == "cuda" and torch.compiler.is_compiling() and not torch.is_grad_enabled() and 1 in channels:
         padding = int(conv.padding[0])
         return (from_one_channel(x, conv.weight, padding) if channels[0] == 1
                 else into_one_channel(x, conv.weight[0], padding))
@@ -40,15 +39,6 @@ def convolve(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     if conv.kernel_size == (3, 3) and min(channels) >= NARROWEST and x.numel() >= POSITIONS * channels[0]:
         return winograd(x, conv.weight)
     return conv(x)
-
-
-def convolve_back(conv: nn.Conv2d, gradient: Tensor, shape: Sequence[int]) -> Tensor:
-    """Gradient by x of conv(x), from that by its outcome. shape: of x."""
-    stride, padding, side = (int(pair[0]) for pair in (conv.stride, conv.padding, conv.kernel_size))
-    if gradient.device.type == "cuda" and torch.compiler.is_compiling() and conv.in_channels == 1 and stride == 1:
-        return into_one_channel(gradient, conv.weight[:, 0].flip(1, 2), side - 1 - padding)
-    unseen = [shape[k] - ((gradient.shape[k] - 1) * stride - 2 * padding + side) for k in (2, 3)]  # by no window
-    return F.conv_transpose2d(gradient, conv.weight, None, stride, padding, unseen)
 
 
 def winograd(x: Tensor, weight: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class RunConfig:
     batch_size: int = 4  # over all devices together; Attri-Net: positives a step, and as many negatives
     seed: int = 0
     precision: str = "fp32"  # fp32, or bf16 (autocast)
-    compile: str = "auto"  # of networks, on a GPU with Triton: auto; graphs: also as CUDA graphs; never
+    compile: str = "auto"  # auto: on a GPU, networks are compiled where Triton is installed; never
     checkpointing: bool = False  # of Attri-Net's generator: less memory, more time, the same gradients
     accelerator: str = "auto"  # auto, cpu, cuda
     devices: int = 1
@@ -129,7 +129,7 @@ CHOICES = {
     "losses.guidance_reduction": ("mean", "sum"),
     "schedule.burst_mode": ("extra", "instead"),
     "run.precision": ("fp32", "bf16"),
-    "run.compile": ("auto", "graphs", "never"),
+    "run.compile": ("auto", "never"),
 }
 AT_LEAST_ONE = (
     "schedule.steps", "run.batch_size", "run.devices", "run.nodes", "run.validate_every", "run.checkpoint_every",

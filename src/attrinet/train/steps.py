@@ -57,10 +57,9 @@ class Steps:
         self.guidance, self.config = guidance, config
         self.findings = torch.arange(len(store.findings), device=fabric.device)
         self._critic_terms, self._judge = critic_terms, judge
-        if config.run.compile != "never" and compiles(fabric.device):
-            graphs = config.run.compile == "graphs"
-            self._critic_terms, self._judge = map(compiler(graphs), (critic_terms, judge))
-            compile_in_place(state.model.generator, graphs)
+        if config.run.compile == "auto" and compiles(fabric.device):
+            self._critic_terms, self._judge = map(compiler(), (critic_terms, judge))
+            compile_in_place(state.model.generator, inference=False)
 
     # ---- batches
 
