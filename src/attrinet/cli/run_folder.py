@@ -11,6 +11,7 @@ import torch
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError, said
+from attrinet.facts import read_json
 from attrinet.folder import load
 from attrinet.nets.attrinet import AttriNet
 from attrinet.protocols import Explainer
@@ -45,18 +46,40 @@ class Run:
                                 "centres. attrinet evaluate works on every model")
 
     def store(self, given: Path | None) -> Store:
-        """The store named by --store, or the one the run was trained on. Raises AttrinetError if there is none."""
+        """The store named by --store, or the one the run was trained on. Raises AttrinetError if there is none, if its
+        images were not prepared like the model's, and if the run's own is another by now than it was trained on."""
         if given is None and self.config is None:
             raise AttrinetError(f"{self.path}: a model folder names no store; add --store")
         try:
             store = Store.open(given or self.config.data.store)
         except AttrinetError as error:
             raise error if given else AttrinetError(f"{error}; or name where it is now by --store") from error
-        store = store.select(self.model.findings)
+        chosen = store.select(self.model.findings)
         if store.size != self.model.image_size:
             raise AttrinetError(f"{store.path}: holds {store.size}-pixel images, the model was trained on "
                                 f"{self.model.image_size}; prepare it with --size {self.model.image_size}")
-        return store
+        self.require_prepared_alike(store)
+        if given is None:
+            self.require_trained_on(store)
+        return chosen
+
+    def require_prepared_alike(self, store: Store) -> None:
+        """Raise AttrinetError for a store whose images were mapped to grey or to a square as the model's were not."""
+        there = store.preprocessing
+        want = {name: self.model.reader.keywords[name] for name in there}
+        if there != want:
+            found, options = (f"with --intensity {each['intensity']} {'and' if each['keep_aspect'] else 'without'} "
+                              "--keep-aspect" for each in (there, want))
+            raise AttrinetError(f"{store.path}: was prepared {found}, the model's images {options}; prepare a store "
+                                f"{options}")
+
+    def require_trained_on(self, store: Store) -> None:
+        """Raise AttrinetError where the run's own store is no longer what it was: its training patients may be the
+        store's test patients now. Runs of earlier versions do not say what they were trained on."""
+        data = read_json(self.path, "best/training.json").get("data")
+        if data not in (None, store.identity):
+            raise AttrinetError(f"{store.path}: is not the store that {self.path} was trained on: its images, labels, "
+                                "annotations or splits are others; name that one, or the one to use, with --store")
 
     def store_if_there(self, given: Path | None, without: str = "") -> Store | None:
         """The store named by --store, which must open; or the run's own, which may be gone: then None, and where
