@@ -166,3 +166,12 @@ def test_run_lengths_come_back_as_they_went_in():
 def test_a_damaged_run_length_names_its_image():
     with pytest.raises(AttrinetError, match="'a'"):
         notes.decode("\x00nonsense", 10, 10, "a")
+
+
+@pytest.mark.parametrize("file, stays", [
+    ((256, 205), True), ((256, 204), True), ((205, 256), False), ((256, 256), False),
+])
+def test_a_box_refers_to_the_original_unless_the_file_has_another_aspect_ratio(file, stays):
+    *box, width, height = notes.in_file((100, 60, 50, 40), (2500, 2000), file)
+    assert (width, height) == ((2500, 2000) if stays else file)
+    assert box == pytest.approx([100 * width / 2500, 60 * height / 2000, 50 * width / 2500, 40 * height / 2000])

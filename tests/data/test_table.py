@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from attrinet.data.prepare import prepare
 from attrinet.data.table import table_source
 from attrinet.errors import AttrinetError
 
@@ -58,10 +59,28 @@ def test_a_split_column_is_used_as_it_is(tmp_path, images):
 def test_boxes_scale_from_the_size_they_were_drawn_at(tmp_path, images):
     labels = write(tmp_path, {**FRAME, "Edema": [1, 1, 1]})
     boxes = write(tmp_path, {"image": ["a.png", "b.png"], "finding": ["Edema"] * 2, "x": [2, 512], "y": [3, 0],
-                             "w": [4, 512], "h": [5, 1024], "source_width": [None, 1024],
-                             "source_height": [None, 1024]}, "boxes.csv")
+                             "w": [4, 512], "h": [5, 1536], "source_width": [None, 1024],
+                             "source_height": [None, 1536]}, "boxes.csv")
     found = table_source(labels, images, findings=["Edema"], boxes=boxes).annotations
-    assert found[["source_width", "source_height"]].to_numpy().tolist() == [[20, 30], [1024, 1024]]
+    assert found[["source_width", "source_height"]].to_numpy().tolist() == [[20, 30], [1024, 1536]]
+
+
+@pytest.mark.parametrize("keep_aspect", [False, True])
+def test_a_box_lies_on_its_lesion_though_the_copy_was_stretched(tmp_path, keep_aspect):
+    picture = np.zeros((60, 60), np.uint8)  # of an original of 400 × 200
+    picture[12:24, 30:42] = 255
+    (tmp_path / "png").mkdir()
+    Image.fromarray(picture).save(tmp_path / "png" / "a.png")
+    labels = write(tmp_path, {"image": ["a.png"], "patient": ["x"], "Edema": [1]})
+    drawn = {"x": [200], "y": [40], "w": [80], "h": [40], "source_width": [400], "source_height": [200]}
+    source = table_source(labels, tmp_path / "png", boxes=box(tmp_path, **drawn))
+    store = prepare(source, tmp_path / "store", 60, keep_aspect=keep_aspect, intensity="none", progress=False)
+    np.testing.assert_array_equal(store.mask(0, 0), store.images[0] > 0)
+
+
+def test_half_a_source_size_is_an_error(tmp_path, images):
+    with pytest.raises(AttrinetError, match="boxes.csv: line 2: gives only source_width; give source_width and"):
+        table_source(write(tmp_path, FRAME), images, findings=["Edema"], boxes=box(tmp_path, source_width=[40]))
 
 
 def test_masks_are_found_by_name(tmp_path, images):

@@ -341,6 +341,10 @@ def test_resized_copies_are_refused_until_the_original_sizes_lie_beside_them(kag
     for k in range(len(store)):
         for c in range(len(FINDINGS)):
             np.testing.assert_array_equal(store.mask(k, c), want.mask(k, c))
+    store = prepare(vindr_source(kaggle), tmp_path / "padded", 80, keep_aspect=True, progress=False)
+    for k in range(len(store)):  # square copies need no padding, whatever the shape of the originals
+        for c in range(len(FINDINGS)):
+            np.testing.assert_array_equal(store.mask(k, c), want.mask(k, c))
     edit(kaggle / "train_meta.csv", dim1=0)
     with pytest.raises(AttrinetError, match="train_meta.csv: line 2: dim0 and dim1"):
         vindr_source(kaggle)

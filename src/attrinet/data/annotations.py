@@ -26,6 +26,23 @@ def box_row(id: str, finding: str, x: float, y: float, w: float, h: float, width
     return dict(zip(ANNOTATION_COLUMNS, (id, finding, "box", x, y, w, h, None, width, height), strict=True))
 
 
+def in_file(
+    box: tuple[float, float, float, float], original: tuple[int, int], file: tuple[int, int]
+) -> tuple[float, float, float, float, int, int]:
+    """A box x, y, w, h in pixels of the original, and (width, height) of original and file → box and the width and
+    height that it refers to.
+
+    These stay the original's unless the file is a copy stretched to another aspect ratio: padding to a square goes by
+    the shape of the file, so the box must too.
+    """
+    (width, height), (file_width, file_height) = original, file
+    if abs(file_width * height - file_height * width) <= max(original):  # but for rounding to whole pixels
+        return *box, width, height
+    x, y, w, h = box
+    across, down = file_width / width, file_height / height
+    return x * across, y * down, w * across, h * down, file_width, file_height
+
+
 def mask_row(id: str, finding: str, mask: np.ndarray) -> dict:
     """A (H, W) bool mask, stored as a COCO compressed run-length string."""
     return rle_row(id, finding, rle.encode(mask), mask.shape[1], mask.shape[0])

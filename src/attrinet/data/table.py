@@ -262,17 +262,25 @@ def box_rows(
         x, y, w, h = corners
         if not np.isfinite(corners).all() or w <= 0 or h <= 0:
             raise AttrinetError(f"{path}: line {number}: a box needs numbers x, y and positive w, h")
-        if pd.notna(box.get("source_width", pd.NA)) and pd.notna(box.get("source_height", pd.NA)):
-            width, height = (side_of(box[k], f"{path}: line {number}: {k}") for k in ("source_width", "source_height"))
-        else:
-            try:
-                width, height = image_size(manifest["source"][row])
-            except AttrinetError:
-                continue  # an unreadable image; prepare leaves it out, counts and names it
+        sides = {k: box[k] for k in ("source_width", "source_height") if pd.notna(box.get(k))}
+        if len(sides) == 1:
+            raise AttrinetError(f"{path}: line {number}: gives only {next(iter(sides))}; give source_width and "
+                                "source_height, or neither where the box is in pixels of the picture")
+        if sides:
+            width, height = (side_of(side, f"{path}: line {number}: {name}") for name, side in sides.items())
+        try:
+            file = image_size(manifest["source"][row])
+        except AttrinetError:  # prepare leaves such an image out, counts and names it
+            if not sides:
+                continue
+            file = width, height
+        if not sides:
+            width, height = file
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise AttrinetError(f"{path}: line {number}: the box lies outside its image of {width}×{height} pixels; "
                                 "for boxes of an original of another size give source_width and source_height")
-        rows.append(notes.box_row(manifest["id"][row], box["finding"], x, y, w, h, width, height))
+        placed = notes.in_file((x, y, w, h), (width, height), file)
+        rows.append(notes.box_row(manifest["id"][row], box["finding"], *placed))
     if len(table) and len(unused) == len(table):
         raise AttrinetError(f"{path}: no box is of an image and a finding that are used; its first is of "
                             f"{table['image'].iloc[0]!r} and {table['finding'].iloc[0]!r}, the store has "

@@ -37,7 +37,8 @@ def vindr_annotations(
     contradicted = [pair not in held for pair in zip(boxes["id"], boxes["finding"], strict=True)]
     boxes = leave_out(boxes, pd.Series(contradicted, boxes.index, dtype=bool), "label does not hold", left_out)
     sources = manifest.set_index("id")["source"]
-    sizes = original_sizes(home, sources[boxes["id"].unique()])
+    given = given_sizes(home)
+    sizes = original_sizes(given, sources[boxes["id"].unique()])
     unreadable = ~boxes["id"].isin(set(sizes))  # prepare leaves such an image out, counts and names it
     boxes = leave_out(boxes, unreadable, "size unreadable", left_out)
     width, height = (boxes["id"].map({id: size[axis] for id, size in sizes.items()}).to_numpy(float) for axis in (0, 1))
@@ -46,17 +47,16 @@ def vindr_annotations(
     outside = ((boxes["x"] >= boxes["width"]) | (boxes["y"] >= boxes["height"]) | (boxes["x"] + boxes["w"] <= 0)
                | (boxes["y"] + boxes["h"] <= 0))
     boxes = leave_out(boxes, outside, "outside the image", left_out)
-    rows = [notes.box_row(id, finding, x, y, w, h, int(width), int(height))
-            for id, finding, x, y, w, h, width, height in boxes.to_numpy(object)]
-    files = {split: str(path) for split, path in paths.items()} or "none given: this store has no boxes"
-    return notes.table(rows), {"boxes": len(rows), "files": files, "left out": {k: v for k, v in left_out.items() if v}}
+    copies = [id for id in boxes["id"].unique() if id in given]  # and maybe stretched
+    files = original_sizes({}, sources[copies])
+    rows = [notes.box_row(id, finding, *notes.in_file((x, y, w, h), sizes[id], files.get(id, sizes[id])))
+            for id, finding, x, y, w, h in boxes[["id", "finding", *"xywh"]].to_numpy(object)]
+    read = {split: str(path) for split, path in paths.items()} or "none given: this store has no boxes"
+    return notes.table(rows), {"boxes": len(rows), "files": read, "left out": {k: v for k, v in left_out.items() if v}}
 
 
-def original_sizes(home: Path, sources: pd.Series) -> dict[str, tuple[int, int]]:
-    """Image id → (width, height) of the original, from the tables of SIZES, else from the header of the file itself.
-
-    sources: id → path. Images that cannot be read are not in it.
-    """
+def given_sizes(home: Path) -> dict[str, tuple[int, int]]:
+    """Image id → (width, height) of the original, from the tables of SIZES, where there are any."""
     sizes: dict[str, tuple[int, int]] = {}
     for path in (home / name for name in SIZES):
         if path.is_file():
@@ -66,11 +66,20 @@ def original_sizes(home: Path, sources: pd.Series) -> dict[str, tuple[int, int]]
             if wrong.any():
                 raise AttrinetError(f"{path}: line {first_line(wrong)}: dim0 and dim1 are the rows and columns of the "
                                     "original image, positive numbers")
-            sizes |= dict(zip(frame["image_id"], zip(*sides, strict=True), strict=True))
+            pairs = zip(*(side.to_numpy(float).astype(int) for side in sides), strict=True)
+            sizes |= dict(zip(frame["image_id"], pairs, strict=True))
+    return sizes
+
+
+def original_sizes(given: Mapping[str, tuple[int, int]], sources: pd.Series) -> dict[str, tuple[int, int]]:
+    """Image id → (width, height) of the original: the given one, else that in the header of the file itself.
+
+    sources: id → path. Images that cannot be read are not in it.
+    """
     found = {}
     for id, source in zip(map(str, sources.index), sources, strict=True):
         try:
-            found[id] = sizes[id] if id in sizes else image_size(source)
+            found[id] = given[id] if id in given else image_size(source)
         except AttrinetError:
             continue
     return found
