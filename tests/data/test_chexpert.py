@@ -202,6 +202,25 @@ def test_the_view_comes_from_the_columns_or_where_there_are_none_from_the_file_n
     assert pd.isna(views["patient00004_study1_view1_frontal"]) and pd.isna(views["patient64741_study1_view1_frontal"])
 
 
+def test_views_may_be_spelled_with_small_letters_and_spaces(small):
+    write_images(small, [MISSING])
+    want = chexpert_source(small, views=("PA", "lateral")).manifest
+    table = pd.read_csv(small / "train.csv")
+    table["Frontal/Lateral"] = table["Frontal/Lateral"].replace("Lateral", "LATERAL ").replace("Frontal", " frontal")
+    table["AP/PA"] = table["AP/PA"].replace("PA", "pa ")
+    table.to_csv(small / "train.csv", index=False)
+    pd.testing.assert_frame_equal(chexpert_source(small, views=("PA", "lateral")).manifest, want)
+
+
+def test_a_view_that_the_file_name_contradicts_names_its_line(small):
+    table = pd.read_csv(small / "train.csv")
+    table.loc[3, "Frontal/Lateral"] = "lateral"
+    table.to_csv(small / "train.csv", index=False)
+    with pytest.raises(AttrinetError, match="train.csv: line 5: Frontal/Lateral is 'lateral', but the file is called "
+                                            "view1_frontal;"):
+        chexpert_source(small)
+
+
 def test_splits_are_the_official_ones_and_share_no_patient(small, localize):
     source = chexpert_source(small, chexlocalize=localize)
     split = source.manifest.groupby("patient")["split"].unique().map(list)

@@ -144,8 +144,9 @@ def read_labels(
 ) -> pd.DataFrame:
     """One label table → id, patient, split, lateral (bool), view ("PA", "AP", "lateral", None), Int8 findings.
 
-    Whatever stands before patient… in the Path column does not matter. Tables without the columns Frontal/Lateral
-    and AP/PA (CheXlocalize's) say frontal or lateral in the file name.
+    Whatever stands before patient… in the Path column does not matter. The file name says frontal or lateral, so tables
+    without the columns Frontal/Lateral and AP/PA (CheXlocalize's) will do. Raises AttrinetError naming the line where
+    the column Frontal/Lateral says otherwise.
     """
     frame = read_table(path).rename(columns=CHEXPERT_NAMES)
     need_columns(frame, ("Path", *findings), str(path))
@@ -156,9 +157,13 @@ def read_labels(
                             "…/patient…/study…/view…_frontal.jpg or …_lateral.jpg")
     lateral, projection = parts[3] == "lateral", pd.Series(pd.NA, frame.index, dtype="string")
     if "Frontal/Lateral" in frame:
-        lateral = (frame["Frontal/Lateral"] == "Lateral").fillna(lateral)
+        said = frame["Frontal/Lateral"].astype("string").str.strip().str.lower()
+        other = said.isin(["frontal", "lateral"]) & (said != parts[3])
+        if other.any():
+            raise AttrinetError(f"{path}: line {first_line(other)}: Frontal/Lateral is {said[other].iloc[0]!r}, but "
+                                f"the file is called {parts[2][other].iloc[0]}; correct the one that is wrong")
     if "AP/PA" in frame:
-        projection = frame["AP/PA"].astype("string")
+        projection = frame["AP/PA"].astype("string").str.strip().str.upper()
     is_view = [lateral.to_numpy(bool), *((projection == name).to_numpy(bool, na_value=False) for name in ("AP", "PA"))]
     out = pd.DataFrame({
         "id": parts[0] + "_" + parts[1] + "_" + parts[2], "patient": parts[0], "split": split, "lateral": is_view[0],
