@@ -115,6 +115,19 @@ def test_wrong_files_are_named(tmp_path, images):
         table_source(write(tmp_path, FRAME), images, findings=["Edema"], boxes=boxes)
 
 
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_spaces_around_a_name_make_no_other_patient_image_split_or_view(tmp_path, images, name):
+    plain = {"image": ["a.png", "b.png", "c.jpg"], "patient": ["P1", "P1", "P2"], "Edema": [1, 0, 1],
+             "view": ["PA", "PA", None], "split": ["train", "train", "test"]}
+    spaced = plain | {"image": ["a.png ", " b.png", "c.jpg"], "patient": ["P1", "P1 ", "\tP2"],
+                      "view": [" PA", "PA", "  "], "split": ["train ", " train", "test"]}
+    options = {"findings": ["Edema"], "view_column": "view", "split_column": "split"}
+    want, got = (table_source(write(tmp_path, frame, name), images, **options) for frame in (plain, spaced))
+    pd.testing.assert_frame_equal(got.manifest, want.manifest)
+    boxes = box(tmp_path, image=[" a.png"], finding=["Edema "])
+    assert len(table_source(tmp_path / name, images, boxes=boxes, **options).annotations) == 1
+
+
 def test_without_patients_the_user_is_warned(tmp_path, images):
     with pytest.warns(UserWarning, match="no patient column"):
         table_source(write(tmp_path, FRAME), images, patient_column=None)

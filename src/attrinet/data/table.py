@@ -41,7 +41,8 @@ def table_source(
 ) -> Source:
     """A CSV or Parquet table with one row an image and one column a finding.
 
-    labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown).
+    labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown). Spaces around
+    the names of images, patients, splits and views do not count.
     images: folder searched, with its subfolders, for the names in image_column, with or without their suffix; see
     Paths.levels.
     findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
@@ -57,6 +58,8 @@ def table_source(
     frame, images = read_table(labels, dtype=dict.fromkeys(text, "string")), Path(images)
     named = [c for c in (patient_column, split_column, view_column) if c]
     need_columns(frame, [image_column, *named], str(labels))
+    for column in text:
+        frame[column] = stripped(frame[column])
     findings = tuple(findings) or label_columns(frame, {image_column, patient_column, split_column, view_column})
     need_columns(frame, findings, str(labels))
     if views and not view_column:
@@ -71,7 +74,6 @@ def table_source(
     excluded: Counter[str] = Counter()
 
     frame = leave_out(frame, frame[image_column].isna(), "no image name", excluded)
-    frame[image_column] = frame[image_column].astype("string")  # astype(str) spells out what is missing before pandas 3
     frame = leave_out(frame, frame.duplicated([image_column, *named, *findings]), "duplicate row", excluded)
     twice = frame[image_column].duplicated(keep=False)
     if twice.any():
@@ -81,7 +83,7 @@ def table_source(
                             "one row an image")
     called = frame[image_column].tolist()
     if views:
-        frame = leave_out(frame, ~frame[view_column].astype("string").isin(list(views)), "other view", excluded)
+        frame = leave_out(frame, ~frame[view_column].isin(list(views)), "other view", excluded)
     try:
         values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
     except AttrinetError as error:
@@ -101,15 +103,15 @@ def table_source(
         first, second = frame[image_column][paths == path].iloc[:2]
         raise AttrinetError(f"{labels}: {first!r} and {second!r} in column {image_column!r} lead to one file, {path}; "
                             f"name each image by its path below {images}")
-    patients = frame[patient_column].astype("string") if patient_column else frame[image_column]
+    patients = frame[patient_column or image_column]
     if not patient_column:
         warnings.warn("no patient column: images of one patient may come to stand in different splits", stacklevel=2)
     manifest = pd.DataFrame({
         "id": frame[image_column].map(bare_name),
         "source": paths,
         "patient": patients,
-        "split": frame[split_column].astype("string") if split_column else split_by_patient(patients, fractions, seed),
-        "view": frame[view_column].astype("string") if view_column else None,
+        "split": frame[split_column] if split_column else split_by_patient(patients, fractions, seed),
+        "view": frame[view_column] if view_column else None,
         **{f: values.loc[frame.index, f] for f in findings},
     }).reset_index(drop=True)
     if manifest["id"].duplicated().any():  # same name with other suffixes or in other folders: keep the whole name
@@ -147,6 +149,12 @@ def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
     except Exception as error:  # readers raise whatever they like on damaged bytes
         raise AttrinetError(f"{path}: not a readable table ({' '.join(str(error).split())[:150]})") from error
     return frame
+
+
+def stripped(column: pd.Series) -> pd.Series:
+    """Text without the spaces around it, by which one patient would be two; missing where nothing else is there."""
+    text = column.astype("string").str.strip()  # astype(str) spells out what is missing before pandas 3
+    return text.mask(text == "")
 
 
 def label_columns(frame: pd.DataFrame, others: set[str | None]) -> tuple[str, ...]:
@@ -248,6 +256,7 @@ def box_rows(
         return []
     table = read_table(path, dtype={"image": "string", "finding": "string"})
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
+    table[["image", "finding"]] = table[["image", "finding"]].apply(stripped)
     rows, unused = [], []
     for number, box in enumerate(table.to_dict("records"), start=2):
         try:
