@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 from attrinet.cli import cli
 from attrinet.cli.prepare import command
@@ -65,3 +66,16 @@ def test_ctrl_c_stops_with_130_and_one_line(tmp_path):
     assert process.returncode == 130 and "Traceback" not in said
     assert said.splitlines()[-1].startswith("attrinet: stopped; ")
     assert not (tmp_path / "a").exists()
+
+
+def test_called_again_a_finished_store_says_that_unreadable_files_are_not_tried_again(tmp_path):
+    (tmp_path / "png").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("L", (20, 20)).save(tmp_path / "png" / name)
+    (tmp_path / "png" / "b.png").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("image,patient,Edema\na.png,1,1\nb.png,2,0\n")
+    command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",
+               tmp_path / "store", "--size", 16, "--workers", 1, "--quiet"]
+    first, second = (CliRunner().invoke(cli, list(map(str, command))).output for _ in range(2))
+    assert "1 unreadable" in first and "not tried again" not in first
+    assert "unreadable files are not tried again; for that, delete it" in second

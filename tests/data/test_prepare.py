@@ -179,6 +179,21 @@ def test_half_written_rows_and_lines_are_written_again(folder):
     same_as_undisturbed(images, folder, resumed)
 
 
+def test_images_that_were_mended_are_read_when_the_same_call_goes_on(folder):
+    names = [path.name for path in sorted((folder / "png").iterdir())]
+    pictures = {name: (folder / "png" / name).read_bytes() for name in names}
+    for name in names:
+        (folder / "png" / name).write_bytes(b"")
+    images = table_source(folder / "labels.csv", folder / "png")
+    with pytest.raises(AttrinetError, match="none of 39 images could be read"):
+        prepare(images, folder / "store", 32, progress=False)
+    for name, picture in pictures.items():
+        (folder / "png" / name).write_bytes(picture)
+    resumed = prepare(images, folder / "store", 32, progress=False)
+    assert len(resumed) == 37 and len(pd.read_csv(folder / "store" / "excluded.csv")) == 2
+    np.testing.assert_array_equal(resumed.images, prepare(images, folder / "whole", 32, progress=False).images)
+
+
 @pytest.mark.parametrize("step", ["checksum", "counts", "_close_gaps"])
 def test_stopped_while_finishing_it_finishes_the_next_time(folder, monkeypatch, step):
     """Also between closing the gaps of unreadable images and the end, when rows have moved."""

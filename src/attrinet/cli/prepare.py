@@ -46,11 +46,15 @@ def store_options(function):
 
 def run(source: Source, out: Path, verify: bool, quiet: bool, **options) -> None:
     """Prepare, verify where asked, and say what is there and what was left out."""
+    finished = (out / "meta.json").exists()
     store = prepare(source, out, progress=not quiet, **options)
     if verify:
         store.verify()
         click.echo(f"{out}: verified, every byte as written")
     click.echo(summary(store))
+    if finished and source.name != "shortcut" and store.meta["excluded"].get("unreadable"):  # a tag reads no file
+        click.echo(f"{out}: was finished before, and unreadable files are not tried again; for that, delete it and run "
+                   "the same command again")
 
 
 def summary(store: Store) -> str:

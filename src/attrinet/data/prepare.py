@@ -41,7 +41,7 @@ def prepare(
     size: pixels a side. intensity: see images.to_uint8; None takes the source's. workers: processes.
     Works in `out`.partial, which a later call with the same arguments takes up where this one ended, and renames it
     when complete. Called again on a finished store it does nothing. Unreadable images are left out, counted, and
-    listed with the reason in excluded.csv.
+    listed with the reason in excluded.csv; a call that takes up an unfinished store tries them once more.
 
     Raises AttrinetError for a broken source, a store of other data or options at `out`, a full disk, another process
     preparing the same folder, or when no image could be read.
@@ -72,6 +72,7 @@ def prepare(
         else:
             images, done = begin(partial, recipe, len(source.manifest))
             if len(images) == len(done):  # else the gaps were closed already
+                done[done == FAILED] = TODO  # what could not be read before may have been mended
                 try:
                     read_all(source, partial, done, keep_aspect, intensity, workers, progress)
                 except OSError as error:  # of the source's files none comes out of it
