@@ -24,6 +24,7 @@ from attrinet.data.manifest import (
 )
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
+from attrinet.data.walk import folders
 from attrinet.errors import AttrinetError
 
 LABELS = (
@@ -180,15 +181,13 @@ def image_files(root: Path) -> dict[str, str]:
     """File name without .png → path, in the folders of images or, if there are none, anywhere below root."""
     tops = sorted(path for path in root.iterdir() if path.is_dir() and re.fullmatch(FOLDER, path.name)) or [root]
     files: dict[str, str] = {}
-    for top in tops:
-        for parent, folders, names in os.walk(top):
-            folders.sort()
-            for name in names:
-                stem, suffix = os.path.splitext(name)
-                path = os.path.join(parent, name)
-                if suffix.lower() == ".png" and files.setdefault(stem, path) != path:
-                    raise AttrinetError(f"{files[stem]} and {path}: two images of one name; leave one set of images "
-                                        f"in {root}, at {SHAPE}")
+    for parent, names in folders(tops):
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            path = os.path.join(parent, name)
+            if suffix.lower() == ".png" and files.setdefault(stem, path) != path:
+                raise AttrinetError(f"{files[stem]} and {path}: two images of one name; leave one set of images "
+                                    f"in {root}, at {SHAPE}")
     return files
 
 

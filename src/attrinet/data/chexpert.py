@@ -27,6 +27,7 @@ from attrinet.data.manifest import (
 )
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
+from attrinet.data.walk import folders
 from attrinet.errors import AttrinetError
 
 LABELS = (
@@ -180,15 +181,13 @@ def read_labels(
 
 def image_files(folder: Path) -> dict[str, str]:
     """patient…_study…_view… → path of every image in the split folders of `folder`, or anywhere below it if there are
-    none. One walk, no look at any single file."""
+    none."""
     tops = [folder / name for name in FOLDERS if (folder / name).is_dir()] or [folder]
     files: dict[str, str] = {}
-    for top in tops:
-        for parent, folders, names in os.walk(top):
-            folders.sort()
-            study = "_".join(parent.split(os.sep)[-2:])
-            for name in names:
-                files.setdefault(f"{study}_{os.path.splitext(name)[0]}", os.path.join(parent, name))
+    for parent, names in folders(tops):
+        study = "_".join(parent.split(os.sep)[-2:])
+        for name in names:
+            files.setdefault(f"{study}_{os.path.splitext(name)[0]}", os.path.join(parent, name))
     return files
 
 

@@ -27,6 +27,7 @@ from attrinet.data.manifest import (
     uncertain_to_label,
 )
 from attrinet.data.source import SPLITS, Source
+from attrinet.data.walk import folders
 from attrinet.errors import AttrinetError
 
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
@@ -200,14 +201,14 @@ class Paths:
 
 
 class Files(Paths):
-    """The files of a folder and its subfolders. Raises AttrinetError where there is no folder."""
+    """The files of a folder and all below it, also behind links. Raises AttrinetError where there is no folder."""
 
     def __init__(self, folder: Path):
         if not folder.is_dir():
             raise AttrinetError(f"{folder}: no such folder of images")
         self.folder = folder
         super().__init__(Path(os.path.relpath(parent, folder)) / name
-                         for parent, _, names in os.walk(folder) for name in names)
+                         for parent, names in folders([folder]) for name in names)
 
     def find(self, asked: str) -> str | None:
         """The one file that `asked` can mean (see levels); None where there is none, SEVERAL where one cannot tell."""

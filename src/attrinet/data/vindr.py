@@ -14,6 +14,7 @@ from attrinet.data.manifest import check_patients, counted, known, leave_out, sp
 from attrinet.data.source import Source
 from attrinet.data.vindr_boxes import vindr_annotations
 from attrinet.data.vindr_tables import LABELS, Tables, agree, read_votes
+from attrinet.data.walk import folders
 from attrinet.errors import AttrinetError
 
 FINDINGS = (  # the paper's five, §4.1.1
@@ -134,11 +135,11 @@ def tables_in(home: Path) -> dict[str, Tables]:
 def image_files(home: Path) -> dict[str, str]:
     """Image id → path of every image in train/ and test/, or anywhere below `home` if there is neither.
 
-    One walk, no look at any single file. Of several files of an image the first of SUFFIXES counts.
+    Of several files of an image the first of SUFFIXES counts.
     """
     tops = [home / name for name in ("train", "test") if (home / name).is_dir()] or [home]
     files: dict[str, tuple[int, str]] = {}
-    for parent, _, names in (entry for top in tops for entry in os.walk(top)):
+    for parent, names in folders(tops):
         for name in names:
             id, suffix = os.path.splitext(name)
             if suffix.lower() in SUFFIXES and not name.startswith("."):

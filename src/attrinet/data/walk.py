@@ -1,0 +1,26 @@
+"""Where images lie: a folder with all below it, also what links lead to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def folders(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
+    """Path of every folder at and below `tops`, sorted, and the names in it that are no folders.
+
+    Each folder comes once, by its own path before that of a link to it, so links in a circle end. No look at any single
+    file.
+    """
+    waiting, seen = [str(top) for top in tops], set()
+    for start in waiting:  # grows by the links that are met
+        for parent, below, names in os.walk(start):
+            status = os.stat(parent)
+            if (own := (status.st_dev, status.st_ino)) in seen:
+                below.clear()
+                continue
+            seen.add(own)
+            below.sort()
+            waiting += [path for name in below if os.path.islink(path := os.path.join(parent, name))]
+            yield parent, names
