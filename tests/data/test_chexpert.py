@@ -382,7 +382,7 @@ def test_a_wrong_folder_or_table_is_named(small, localize, tmp_path):
     with pytest.raises(AttrinetError, match="valid.csv: line 2: Path 'valid/00001.jpg' is not"):
         chexpert_source(small)
     write_table(small / "valid.csv", [(*VALID[0][:3], "yes", *VALID[0][4:])], "")
-    with pytest.raises(AttrinetError, match="valid.csv: column 'Atelectasis': label 'yes'"):
+    with pytest.raises(AttrinetError, match="valid.csv: line 2: column 'Atelectasis' holds 'yes'"):
         chexpert_source(small)
     (small / "valid.csv").write_text("Path,Edema\n")
     with pytest.raises(AttrinetError, match="valid.csv: no column 'Atelectasis'"):

@@ -22,9 +22,10 @@ def test_uncertain_policies(policy, want):
     assert [None if pd.isna(v) else int(v) for v in got] == want
 
 
-def test_a_label_that_is_none_names_its_column_and_row():
-    with pytest.raises(AttrinetError, match=r"'Edema': label 'yes' in row 1"):
-        uncertain_to_label(pd.Series(["1", "yes"], name="Edema"), "zeros")
+@pytest.mark.parametrize("values, said", [(["1", "yes"], "yes"), ([1, 7], "7"), ([1, 0.5], "0.5")])
+def test_a_label_that_is_none_names_its_column_and_line(values, said):
+    with pytest.raises(AttrinetError, match=f"line 3: column 'Edema' holds '{said}'; labels are"):
+        uncertain_to_label(pd.Series(values, name="Edema"), "zeros")
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=200), st.integers(0, 5))

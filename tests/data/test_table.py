@@ -97,7 +97,7 @@ def test_masks_are_found_by_name(tmp_path, images):
     ({"findings": ["Oedema"]}, "no column 'Oedema'; did you mean 'Edema'"),
     ({"image_column": "file"}, "no column 'file'"),
     ({"views": ["PA"]}, "--view-column"),
-    ({"findings": ["age"]}, "'age': label"),
+    ({"findings": ["age"]}, "labels.csv: line 2: column 'age' holds '50'; labels"),
     ({"fractions": {"train": -1, "valid": 2}}, "must not be negative"),
 ])
 def test_what_is_wrong_is_named(tmp_path, images, options, message):
@@ -134,9 +134,27 @@ def test_without_patients_the_user_is_warned(tmp_path, images):
 
 
 def test_a_split_column_of_anything_is_refused_by_its_values(tmp_path, images):
-    labels = write(tmp_path, {**FRAME, "split": ["train", None, 3.5]}, "labels.csv")
+    labels = write(tmp_path, {**FRAME, "split": ["train", 3.5, None]}, "labels.csv")
     with pytest.raises(AttrinetError, match="labels.csv: column 'split' holds '.*'; use train, valid, test"):
         table_source(labels, images, findings=["Edema"], split_column="split")
+
+
+@pytest.mark.parametrize("column", ["patient", "split"])
+@pytest.mark.parametrize("value", [None, "  ", "None"])
+def test_a_missing_patient_or_split_names_the_line_of_the_table(tmp_path, images, column, value):
+    frame = {"image": ["no.png", "a.png", "b.png"], "patient": ["x", "y", "z"], "split": ["train", "train", "test"],
+             "Edema": [1, 0, 1]}
+    labels = write(tmp_path, frame | {column: [*frame[column][:2], value]})
+    with pytest.raises(AttrinetError, match=f"labels.csv: line 4: column '{column}' says nothing; .*NA, None, nan"):
+        table_source(labels, images, split_column="split")
+
+
+def test_a_column_of_labels_with_a_wrong_cell_is_not_passed_over(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "Edema": [1, 0, 1], "Mass": ["1", "yes", "0"], "sex": ["f", "m", "1"]})
+    with pytest.warns(UserWarning, match="labels.csv: column 'Mass' is not taken for a finding, as line 3 holds 'yes'"
+                      ) as warned:
+        assert table_source(labels, images).findings == ("Edema",)
+    assert len(warned) == 1
 
 
 def test_an_empty_image_column_is_no_column(tmp_path, images):

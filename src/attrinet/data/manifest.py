@@ -23,14 +23,15 @@ def uncertain_to_label(column: pd.Series, policy: str) -> pd.Series:
     """Labels 1, 0, −1 (uncertain), blank → Int8 1, 0, <NA>; blank stays <NA>.
 
     policy for −1: zeros (the paper), ones, ignore (<NA>: left out of that finding's loss), as CheXpert's U-Zeros,
-    U-Ones and U-Ignore (Irvin et al., 2019). Raises AttrinetError naming the column for other values.
+    U-Ones and U-Ignore (Irvin et al., 2019). Raises AttrinetError naming the column, and the line as first_line does,
+    for other values.
     """
     if policy not in UNCERTAIN:
         raise AttrinetError(f"uncertain={policy!r}: choose one of {', '.join(UNCERTAIN)}")
     values = pd.to_numeric(column, errors="coerce")
-    wrong = column[(values.isna() & column.notna()) | (values.notna() & ~values.isin([0, 1, -1]))]
-    if len(wrong):
-        raise AttrinetError(f"column {column.name!r}: label {wrong.iloc[0]!r} in row {wrong.index[0]}; "
+    wrong = column.notna() & ~values.isin([0, 1, -1])
+    if wrong.any():
+        raise AttrinetError(f"line {first_line(wrong)}: column {column.name!r} holds {str(column[wrong].iloc[0])!r}; "
                             "labels are 1, 0, -1 (uncertain) or blank")
     replacement: Any = {"zeros": 0, "ones": 1, "ignore": pd.NA}[policy]
     return values.astype("Int8").replace(-1, replacement).astype("Int8")

@@ -19,6 +19,7 @@ from attrinet.data.images import SIDE_LIMIT, bare_name, image_size, read_grey
 from attrinet.data.manifest import (
     check,
     counted,
+    first_line,
     known,
     leave_out,
     need_columns,
@@ -61,7 +62,7 @@ def table_source(
     need_columns(frame, [image_column, *named], str(labels))
     for column in text:
         frame[column] = stripped(frame[column])
-    findings = tuple(findings) or label_columns(frame, {image_column, patient_column, split_column, view_column})
+    findings = tuple(findings) or label_columns(frame, set(text), str(labels))
     need_columns(frame, findings, str(labels))
     if views and not view_column:
         raise AttrinetError("views are chosen but no view column is named; add --view-column")
@@ -95,6 +96,11 @@ def table_source(
     frame = leave_out(frame, paths == SEVERAL, "several files of that name", excluded)
     frame = leave_out(frame, paths[frame.index].isna(), "file missing", excluded)
     paths = paths[frame.index]
+    for column in filter(None, (patient_column, split_column)):
+        blank = frame[column].isna()
+        if blank.any():
+            raise AttrinetError(f"{labels}: line {first_line(blank)}: column {column!r} says nothing; fill it in, with "
+                                "no word that stands for a missing value (NA, None, nan)")
     if frame.empty:
         raise AttrinetError(f"{labels}: no image is left ({counted(excluded)}); are the images in {images}?")
 
@@ -158,14 +164,18 @@ def stripped(column: pd.Series) -> pd.Series:
     return text.mask(text == "")
 
 
-def label_columns(frame: pd.DataFrame, others: set[str | None]) -> tuple[str, ...]:
-    """Columns whose every value is 1, 0, −1 or blank."""
+def label_columns(frame: pd.DataFrame, others: set[str], where: str) -> tuple[str, ...]:
+    """Columns whose every value is 1, 0, −1 or blank; a warning names those of which most are."""
     found = []
-    for name in frame.columns:
-        values = pd.to_numeric(frame[name], errors="coerce")
-        if name not in others and values.notna().any() and values.isna().eq(frame[name].isna()).all() \
-                and values.dropna().isin([0, 1, -1]).all():
+    for name in (column for column in frame.columns if column not in others):
+        given = frame[name].notna()
+        wrong = given & ~pd.to_numeric(frame[name], errors="coerce").isin([0, 1, -1])
+        if given.any() and not wrong.any():
             found.append(str(name))
+        elif 2 * wrong.sum() < given.sum():
+            warnings.warn(f"{where}: column {name!r} is not taken for a finding, as line {first_line(wrong)} holds "
+                          f"{str(frame[name][wrong].iloc[0])!r}; if it is one, write 1, 0, -1 or nothing there",
+                          stacklevel=3)
     return tuple(found)
 
 
