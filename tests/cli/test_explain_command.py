@@ -1,6 +1,8 @@
 """attrinet explain prints and saves what the model says, every finding its own."""
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from attrinet import load
 from attrinet.cli import cli
+from attrinet.errors import AttrinetError
 from radiographs import FINDINGS, save_small_model
 
 ARRAYS = ("probabilities", "logits", "contributions", "attribution", "counterfactual")
@@ -59,3 +62,19 @@ def test_the_arrays_are_all_that_the_model_says_of_the_image(work, out, tmp_path
     for name, values in expected.items():
         assert saved[name].dtype == np.float32
         np.testing.assert_allclose(saved[name], values.numpy(), atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("kind, writes", [("npz", "numpy.savez_compressed"), ("png", "pathlib.Path.write_bytes")])
+def test_on_a_full_disk_the_file_is_named_and_what_was_there_stays_whole(work, tmp_path, monkeypatch, kind, writes):
+    def half(path, *_, **__):
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / f"image.{kind}").write_text("of before")
+    monkeypatch.setattr(writes, half)
+    done = CliRunner().invoke(cli, ["explain", str(work / "model"), str(work / "image.png"), "--format", kind,
+                                    "--device", "cpu", "--out", str(tmp_path)])
+    assert isinstance(done.exception, AttrinetError)
+    assert f"image.{kind}: cannot be written (No space left on device)" in str(done.exception)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(f"image.{kind}", "of before")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import numpy as np
 from attrinet.cli.run_folder import device_option, home, open_run
 from attrinet.data.images import bare_name
 from attrinet.errors import AttrinetError
+from attrinet.files import write_atomically
 from attrinet.nets.attrinet import Explanation
 from attrinet.nets.explanation import AdditiveExplanation
 
@@ -85,7 +87,8 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
             from attrinet.report.figures import contributions_figure, explanation_figure, png
 
             draw = explanation_figure if isinstance(result, Explanation) else contributions_figure
-            (folder / f"{name}.png").write_bytes(png(draw(image[0, 0].numpy(), result, 0, shown)))
+            picture = png(draw(image[0, 0].numpy(), result, 0, shown))
+            write_atomically(folder / f"{name}.png", partial(Path.write_bytes, data=picture))
         click.echo(line(path, result, shown))
     if len(failed) < len(images):
         click.echo(f"written: {folder}")
@@ -128,8 +131,9 @@ def keep_images(images: tuple[Path, ...], targets: list[Path]) -> None:
 def save_npz(path: Path, out: AdditiveExplanation, shown: list[int]) -> None:
     names = ("probabilities", "logits", "attribution", "counterfactual", "contributions")
     arrays = {k: getattr(out, k)[0].cpu().numpy()[shown] for k in names if hasattr(out, k)}
-    np.savez_compressed(path, findings=np.array(out.findings)[shown], bias=out.bias.cpu().numpy()[shown],
-                        thresholds=out.thresholds.cpu().numpy()[shown], **arrays)
+    arrays |= {"findings": np.array(out.findings)[shown], "bias": out.bias.cpu().numpy()[shown],
+               "thresholds": out.thresholds.cpu().numpy()[shown]}
+    write_atomically(path, lambda part: np.savez_compressed(part, **arrays))
 
 
 def line(path: Path, out: AdditiveExplanation, shown: list[int]) -> str:
