@@ -125,6 +125,14 @@ def test_what_cannot_be_explained_so_is_said_before_anything_is_computed(work, r
     assert "\n" not in str(error.value)
 
 
+def test_a_file_in_place_of_the_folder_is_said_before_anything_is_computed(work, tmp_path, monkeypatch):
+    monkeypatch.setattr("attrinet.cli.evaluate.evaluate", lambda *_, **__: pytest.fail("computed something"))
+    monkeypatch.setattr("attrinet.cli.evaluate.choose_thresholds", lambda *_: pytest.fail("computed something"))
+    (tmp_path / "taken").touch()
+    with pytest.raises(AttrinetError, match="taken: cannot be made .* choose another with --out"):
+        evaluate(work, "attrinet", "--set-thresholds", "--out", tmp_path / "taken")
+
+
 def test_an_autoencoder_wants_a_store_with_training_images(work):
     done = CliRunner().invoke(cli, ["train-autoencoder", str(work / "store"), "--out", str(work / "x"), "--steps", "0"])
     assert isinstance(done.exception, AttrinetError) and "--steps 0" in str(done.exception)

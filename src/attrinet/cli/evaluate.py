@@ -79,11 +79,15 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
     keep_freed_memory()
     opened = open_run(run, device)
     data = opened.store(store)
+    rebuild = explainer_of(opened, explainer, as_published, autoencoder, options["seed"])
+    folder = out or default_folder(run, explainer or OWN, as_published)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AttrinetError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from error
     if set_thresholds:
         save_thresholds(opened, choose_thresholds(opened.model, data))
         opened = open_run(run, device)
-    rebuild = explainer_of(opened, explainer, as_published, autoencoder, options["seed"])
-    folder = out or default_folder(run, explainer or OWN, as_published)
     metrics = run_evaluation(
         opened, data, split, where, folder, rebuild=rebuild, named=explainer or OWN, as_published=as_published,
         autoencoder=autoencoder, progress=not quiet, **options,
