@@ -115,6 +115,20 @@ def test_wrong_tags_are_refused(tag, message):
         Tag(**tag)
 
 
+@pytest.mark.parametrize("place, fits, cut", [("fixed", 27, 28), ("anywhere", 29, 30)])
+def test_a_text_is_never_cut_at_the_edge(clean, place, fits, cut):
+    shortcut_source(clean.path, FINDING, Tag(text="W" * fits, place=place))
+    with pytest.raises(AttrinetError, match="'W+' would be cut: it is 3.. pixels wide .*; take a shorter one"):
+        shortcut_source(clean.path, FINDING, Tag(text="W" * cut, place=place))
+
+
+def test_a_text_for_a_tag_without_text_is_refused(clean, tmp_path):
+    done = CliRunner().invoke(cli, ["prepare", "shortcut", str(clean.path), "--tag", "border", "--text", "CXR-ROOM1",
+                                    "--out", str(tmp_path / "s")])
+    assert isinstance(done.exception, AttrinetError) and not (tmp_path / "s").exists()
+    assert "--text CXR-ROOM1: a border shows no text; leave it out, or choose --tag text" in str(done.exception)
+
+
 def test_a_store_is_tagged_once(clean, tmp_path):
     contaminate(clean, tmp_path / "s")
     with pytest.raises(AttrinetError, match="already carries a tag"):

@@ -241,7 +241,7 @@ def vindr(root, findings, policy, valid_fraction, test_fraction, seed, out, veri
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Store folder to write.")
 @click.option("--finding", default="Cardiomegaly", show_default=True, help="Whose label the tag gives away.")
 @click.option("--tag", default="text", show_default=True, help="text, marker (white square) or border (white frame).")
-@click.option("--text", default="CXR-ROOM1", show_default=True, help="Of a text tag.")
+@click.option("--text", show_default="CXR-ROOM1", help="Of a text tag.")
 @click.option("--place", default="fixed", show_default=True, help="fixed, or anywhere: another place in every image.")
 @click.option("--positives", default=0.5, show_default=True, help="Share of images with the finding to tag.")
 @click.option("--negatives", default=0.0, show_default=True, help="Share of images without it to tag.")
@@ -257,9 +257,12 @@ def shortcut(store, out, finding, tag, text, place, positives, negatives, seed, 
     Example:
       attrinet prepare shortcut stores/chexpert --finding Cardiomegaly --out stores/chexpert_shortcut
     """
-    from attrinet.data.shortcut import Tag, shortcut_source
+    from attrinet.data.shortcut import TEXT, Tag, shortcut_source
 
-    source = shortcut_source(store, finding, Tag(tag, text, place, seed), positives=positives, negatives=negatives,
+    if text is not None and tag != "text":
+        raise AttrinetError(f"--text {text}: a {tag} shows no text; leave it out, or choose --tag text")
+    drawn = Tag(tag, TEXT if text is None else text, place, seed)
+    source = shortcut_source(store, finding, drawn, positives=positives, negatives=negatives,
                              seed=seed)
     size = Store.open(store).size
     run(source, out, verify, quiet, size=size, keep_aspect=False, intensity=None, workers=workers)

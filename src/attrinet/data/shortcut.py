@@ -68,6 +68,26 @@ class Tag:
         return (grey * (1 - cover) + INK[self.kind] * cover).round().astype(np.uint8)
 
 
+def check_room(tag: Tag) -> None:
+    """Raise AttrinetError for a text that would be cut at the edge of the image."""
+    at = TEXT_AT if tag.fixed else (0, 0)
+    for name, start, length in zip(("wide", "high"), at, _extent(tag), strict=True):
+        if tag.kind == "text" and start + length > DRAWN_AT:
+            raise AttrinetError(f"the tag's text {tag.text!r} would be cut: it is {length:.0f} pixels {name} on images "
+                                f"of {DRAWN_AT}, where {DRAWN_AT - start} are left; take a shorter one")
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans Mono:bold"), FONT_SIZE)  # comes with matplotlib
+
+
+def _extent(tag: Tag) -> tuple[float, float]:
+    """How far a text or marker drawn at (0, 0) reaches to the right and down."""
+    if tag.kind != "text":
+        return MARKER_SIDE, MARKER_SIDE
+    return ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), tag.text, _font())[2:]
+
+
 @lru_cache(maxsize=64)
 def _cover(tag: Tag, size: int, row: int) -> np.ndarray:
     canvas = Image.new("L", (DRAWN_AT, DRAWN_AT))
@@ -75,9 +95,7 @@ def _cover(tag: Tag, size: int, row: int) -> np.ndarray:
     if tag.kind == "border":
         draw.rectangle((0, 0, DRAWN_AT - 1, DRAWN_AT - 1), outline=255, width=BORDER_WIDTH)
     else:
-        face = font_manager.findfont("DejaVu Sans Mono:bold")  # comes with matplotlib
-        font = ImageFont.truetype(face, FONT_SIZE)
-        x0, y0, x1, y1 = draw.textbbox((0, 0), tag.text, font) if tag.kind == "text" else (0, 0, *[MARKER_SIDE] * 2)
+        font, (x1, y1) = _font(), _extent(tag)
         x, y = TEXT_AT if tag.kind == "text" else MARKER_AT
         if row >= 0:
             random = generator_for(tag.seed, PURPOSES["place"], row)
@@ -100,9 +118,11 @@ def shortcut_source(
 
     path: a prepared store. finding: whose label the tag gives away. positives, negatives: share of the images with and
     without the finding that carry the tag, drawn from `seed`; images of unknown label carry none. The manifest gains
-    the column `tagged`. Raises AttrinetError for an unknown finding or a share outside [0, 1].
+    the column `tagged`. Raises AttrinetError for an unknown finding, a share outside [0, 1], or a text too long for the
+    image.
     """
     store, tag = Store.open(path), tag or Tag()
+    check_room(tag)
     store.select([finding])
     for name, share in (("positives", positives), ("negatives", negatives)):
         if not 0 <= share <= 1:
