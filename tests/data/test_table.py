@@ -149,6 +149,15 @@ def test_a_missing_patient_or_split_names_the_line_of_the_table(tmp_path, images
         table_source(labels, images, split_column="split")
 
 
+@pytest.mark.parametrize("third, message", [
+    ("b,y,yes", "line 3: column 'Edema' holds 'yes'"), ("a.png,y,0", "lines 2 and 3 say different things"),
+])
+def test_a_line_is_named_though_rows_have_names_without_a_column(tmp_path, images, third, message):
+    (tmp_path / "labels.csv").write_text(f"image,patient,Edema\nfirst,a.png,x,1\nsecond,{third}\n")
+    with pytest.raises(AttrinetError, match=f"labels.csv: {message}"):
+        table_source(tmp_path / "labels.csv", images, findings=["Edema"])
+
+
 def test_a_column_of_labels_with_a_wrong_cell_is_not_passed_over(tmp_path, images):
     labels = write(tmp_path, {**FRAME, "Edema": [1, 0, 1], "Mass": ["1", "yes", "0"], "sex": ["f", "m", "1"]})
     with pytest.warns(UserWarning, match="labels.csv: column 'Mass' is not taken for a finding, as line 3 holds 'yes'"
@@ -380,7 +389,7 @@ def test_rows_of_one_image_that_contradict_each_other_are_an_error(tmp_path, ima
 
 
 def test_a_policy_for_an_unknown_finding_is_an_error(tmp_path, images):
-    with pytest.raises(AttrinetError, match="uncertain: 'Edmea' is unknown; did you mean 'Edema'"):
+    with pytest.raises(AttrinetError, match="labels.csv: uncertain: 'Edmea' is unknown; did you mean 'Edema'"):
         table_source(write(tmp_path, FRAME), images, findings=["Edema"], uncertain={"Edmea": "ones"})
 
 

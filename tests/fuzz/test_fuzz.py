@@ -84,7 +84,7 @@ def test_a_row_without_an_image_name_is_left_out_and_counted(user):
     assert table_source(user / "labels.csv", user / "png").excluded["no image name"] == 1
 
 
-@pytest.mark.parametrize("find, put, what", [("1,train", ",train", "has no patient"), ("Edema", "id", "'id'"),
+@pytest.mark.parametrize("find, put, what", [("1,train", ",train", "line 2: column 'patient'"), ("Edema", "id", "'id'"),
                                              ("PA,1,0", "PA,perhaps,0", "'perhaps'")])
 def test_what_is_wrong_with_a_table_is_said_with_its_file(user, find, put, what):
     path = user / "labels.csv"

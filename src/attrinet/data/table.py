@@ -69,7 +69,7 @@ def table_source(
     if not findings:
         raise AttrinetError(f"{labels}: no column holds only 1, 0, -1 and blank; name the findings with --findings")
     if not isinstance(uncertain, str):
-        known("uncertain", uncertain, findings)
+        known(f"{labels}: uncertain", uncertain, findings)
     if not split_column and not abs(sum(fractions.values()) - 1) <= 0.01:  # also NaN
         raise AttrinetError(f"fractions {', '.join(map(str, fractions.values()))} of the patients: want three that add "
                             "up to 1")
@@ -144,7 +144,8 @@ def table_source(
 
 
 def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
-    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame. Raises AttrinetError naming the file."""
+    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame, its index the number of the row: also where
+    the rows have a name without a column (R writes such). Raises AttrinetError naming the file."""
     path = Path(path)
     try:
         parquet = path.suffix == ".parquet"
@@ -155,7 +156,7 @@ def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
         raise AttrinetError(f"{path}: not found") from error
     except Exception as error:  # readers raise whatever they like on damaged bytes
         raise AttrinetError(f"{path}: not a readable table ({' '.join(str(error).split())[:150]})") from error
-    return frame
+    return frame.reset_index(drop=True)
 
 
 def stripped(column: pd.Series) -> pd.Series:
