@@ -186,3 +186,11 @@ def test_the_export_beside_a_run_is_used_without_asking_if_it_is_of_the_same_wei
     facts = model / "export" / "model.json"
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"weights": "0" * 16}))
     assert explain("other")[0].endswith("maps by PyTorch")
+
+
+def test_bfloat16_of_pytorch_is_refused_where_openvino_makes_the_maps(export, quiet_folder, store, tmp_path):
+    export("float32")
+    words = ("explain-store", quiet_folder, "--store", store.path, "--out", tmp_path / "x", "--precision", "bf16")
+    done = run(*words, "--engine", tmp_path / "engine")
+    assert isinstance(done.exception, AttrinetError) and "--engine none" in str(done.exception)
+    assert "maps by PyTorch in bfloat16" in run(*words).output

@@ -155,3 +155,10 @@ def test_tuning_picks_a_grouping_and_changes_no_number():
     for group in (1, 2, 3):
         model.findings_per_pass = group
         torch.testing.assert_close(model.logits(x), before, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("asked, meant", [("edema", "Edema"), ("MASS", "Mass"), ("Edma", "Edema")])
+def test_a_finding_in_other_letters_is_named(asked, meant):
+    model = AttriNet(["Mass", "Edema"], 32, width=2, critic=False)
+    with pytest.raises(AttrinetError, match=f"unknown finding '{asked}'; did you mean '{meant}'"):
+        model.finding_index(asked)

@@ -70,7 +70,8 @@ def command(run, store, split, out, workers, shard, dtype, engine, precision, de
 
 def engine_files(engine: str, run: Run) -> Path | None:
     """The folder that --engine stands for; None: PyTorch."""
-    if engine == "none" or (engine == "auto" and not isinstance(run.model, AttriNet)):
+    ours = isinstance(run.model, AttriNet) and run.model.device.type == "cpu"  # OpenVINO's engines are for CPUs
+    if engine == "none" or (engine == "auto" and not ours):
         return None
     if not isinstance(run.model, AttriNet):
         raise AttrinetError(f"--engine: only for an Attri-Net; {run.path} holds a {run.model.name}")

@@ -31,7 +31,8 @@ def finding_index(findings: tuple[str, ...], finding: int | str) -> int:
     if isinstance(finding, str):
         if finding in findings:
             return findings.index(finding)
-        near = difflib.get_close_matches(finding, findings, 1, cutoff=0)
+        near = [name for name in findings if name.lower() == finding.lower()] \
+            or difflib.get_close_matches(finding, findings, 1, cutoff=0)
         raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {', '.join(findings)}")
     if not 0 <= finding < len(findings):
         raise AttrinetError(f"finding index {finding}: this model has {len(findings)} findings")
