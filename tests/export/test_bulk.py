@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from click.testing import CliRunner
 from attrinet import AttrinetError, load
 from attrinet.cli import cli
 from attrinet.export.bulk import Bulk, explain_store, held
-from attrinet.export.shard import ahead
+from attrinet.export.shard import stream_npz
 from radiographs import SIZE
 
 FINDINGS = ("Edema", "Cardiomegaly")
@@ -223,12 +224,18 @@ def test_a_folder_of_an_earlier_version_which_knew_one_precision_goes_on(bulk):
         explain_store(replace(bulk, precision="bf16"), progress=False)
 
 
-def test_what_is_made_ahead_comes_in_order_and_so_does_what_breaks():
-    def parts():
-        yield from map(np.array, range(3))
+def test_parts_are_written_in_order_and_what_breaks_on_the_way_is_said(tmp_path):
+    parts = [np.full((2, 3), k, np.float32) for k in range(5)]
+    stream_npz(tmp_path / "a.npz", "a", (10, 3), "float32", iter(parts), {"b": np.arange(2)})
+    saved = np.load(tmp_path / "a.npz")
+    np.testing.assert_array_equal(saved["a"], np.concatenate(parts))
+    assert saved["b"].tolist() == [0, 1]
+
+    def breaks():
+        yield parts[0]
         raise AttrinetError("broken")
 
-    seen = []
     with pytest.raises(AttrinetError, match="broken"):
-        seen += map(int, ahead(parts()))
-    assert [int(a) for a in ahead(map(np.array, range(5)))] == [0, 1, 2, 3, 4]
+        stream_npz(tmp_path / "b.npz", "a", (10, 3), "float32", breaks(), {})
+    with pytest.raises(OSError):
+        stream_npz(Path("/dev/full"), "a", (1 << 17, 3), "float32", iter([np.zeros((1 << 17, 3), np.float32)]), {})

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from attrinet import losses
-from attrinet.nets.compiled import compiles, from_one_channel, into_one_channel
+from attrinet.nets.compiled import compile_in_place, compiles, from_one_channel, into_one_channel
 from attrinet.nets.critic import Critic
+from attrinet.nets.generator import Generator
 from attrinet.train.steps import critic_terms, judge
 
 
@@ -71,3 +72,20 @@ def test_convolutions_of_one_channel_in_other_words(side, padding):
 
 def test_nothing_is_compiled_on_a_cpu():
     assert not compiles(torch.device("cpu"))
+
+
+def test_a_generator_made_for_inference_computes_the_same_maps(monkeypatch):
+    torch.manual_seed(0)
+    generator, x = Generator(2, 4, 1), torch.rand(2, 1, 32, 32) * 2 - 1
+    with torch.no_grad():
+        want = generator(x, torch.tensor([1]))
+        monkeypatch.setattr(generator, "compile", lambda **options: None)  # of what is compiled, the other words
+        compile_in_place(generator, inference=True)
+        calls = []
+        monkeypatch.setattr("attrinet.nets.winograd.from_one_channel",
+                            lambda *a: calls.append("from") or from_one_channel(*a))
+        monkeypatch.setattr("attrinet.nets.winograd.into_one_channel",
+                            lambda *a: calls.append("into") or into_one_channel(*a))
+        for a, b in zip(generator(x, torch.tensor([1])), want, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert calls == ["from", "into"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -48,19 +47,9 @@ def write_shard(model, store: Store, rows: np.ndarray, files: Sequence[Path], dt
 
     shape = (len(rows), len(store.findings), store.size, store.size)
     arrays, table = files
-    write_atomically(arrays, lambda path: stream_npz(path, "contributions", shape, dtype, ahead(contributions()), rest))
+    write_atomically(arrays, lambda path: stream_npz(path, "contributions", shape, dtype, contributions(), rest))
     answers = predictions(model, store, rows, np.concatenate(logits))
     write_atomically(table, lambda path: answers.to_parquet(path, index=False))
-
-
-def ahead(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same parts, the next one made while this one is in use."""
-    end = object()
-    with ThreadPoolExecutor(1) as maker:
-        coming = maker.submit(next, parts, end)
-        while (part := coming.result()) is not end:
-            coming = maker.submit(next, parts, end)
-            yield cast(np.ndarray, part)
 
 
 def predictions(model, store: Store, rows: np.ndarray, logits: np.ndarray) -> pd.DataFrame:
@@ -85,10 +74,15 @@ def stream_npz(
     """An NPZ whose array `name` comes in parts; `rest`, the other arrays, is read when all parts have come."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as file, ThreadPoolExecutor(1) as writer:
             np.lib.format.write_array_header_1_0(file, header)
-            for part in parts:
-                file.write(np.ascontiguousarray(part).data)
+            written: list[Future] = []
+            for part in parts:  # the next is made, in this thread, while one is written: CUDA graphs know no other
+                for before in written:
+                    before.result()
+                written = [writer.submit(file.write, np.ascontiguousarray(part).data)]
+            for last in written:
+                last.result()
         for other, values in rest.items():
             with archive.open(f"{other}.npy", "w") as file:
                 np.lib.format.write_array(file, values, allow_pickle=False)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+AS_PRODUCT = "as_product"  # attribute of a convolution that winograd.convolve makes of other words
 PROGRAMS = 64  # shapes of one function that are compiled, before others run as they are
 INFERENCE = {
     "force_layout_optimization": True,  # channels last, also where a convolution has one channel
@@ -30,7 +31,11 @@ def compiler() -> Callable[[Callable], Callable]:
 
 def compile_in_place(module: nn.Module, *, inference: bool) -> None:
     """Every later call of the module is compiled; its weights and their names stay. inference: for calls without
-    gradients; what one returns lasts until the next (see kept)."""
+    gradients; what one returns lasts until the next (see kept), and one thread makes them all."""
+    if inference:
+        for conv in module.modules():
+            if isinstance(conv, nn.Conv2d) and 1 in (conv.in_channels, conv.out_channels):
+                setattr(conv, AS_PRODUCT, True)
     torch._dynamo.config.cache_size_limit = max(PROGRAMS, torch._dynamo.config.cache_size_limit)
     module.compile(dynamic=False, options=INFERENCE if inference else None)
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrinet.nets.compiled import from_one_channel, into_one_channel
+from attrinet.nets.compiled import AS_PRODUCT, from_one_channel, into_one_channel
 
 TILE, SIDE = 4, 6  # outputs a side of a tile, inputs a side
 TILES = 512  # tiles a matrix product: enough to fill it, few enough for the processor's cache
@@ -24,10 +24,10 @@ POSITIONS = 4096  # outputs a channel, over the batch, from which transforming t
 
 
 def convolve(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    """conv(x), up to rounding: in other words where no gradient is asked for, and x is float32 on a CPU or it is
-    compiled for a GPU; else as it is."""
+    """conv(x), up to rounding: in other words where no gradient is asked for and x is float32 on a CPU, and in networks
+    compiled for inference (compile_in_place); else as it is."""
     channels = conv.in_channels, conv.out_channels
-    if x.device.type == "cuda" and torch.compiler.is_compiling() and not torch.is_grad_enabled() and 1 in channels:
+    if getattr(conv, AS_PRODUCT, False):
         padding = int(conv.padding[0])
         return (from_one_channel(x, conv.weight, padding) if channels[0] == 1
                 else into_one_channel(x, conv.weight[0], padding))
