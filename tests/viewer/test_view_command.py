@@ -1,5 +1,6 @@
 """attrinet view as a user starts and stops it."""
 
+import logging
 import os
 import signal
 import socket
@@ -55,6 +56,16 @@ def test_it_answers_under_the_name_of_its_host_option(viewed, monkeypatch):
     arguments = [str(run.path), "--store", str(store.path), "--host", "radiology.example", "--device", "cpu"]
     CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert answers == {"radiology.example:8765": 200, "evil.example": 403}
+
+
+def test_log_handlers_of_other_libraries_stay_open(viewed, monkeypatch):
+    run, store = viewed
+    handler = logging.StreamHandler()
+    monkeypatch.setattr(handler, "close", lambda: pytest.fail("closed"))
+    monkeypatch.setattr("attrinet.cli.view.listen", lambda host, port: listen("localhost", 0))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: (server.config.app.state.viewer.close(),
+                                                                        sockets[0].close()))
+    CliRunner().invoke(command, [str(run.path), "--store", str(store.path), "--device", "cpu"], catch_exceptions=False)
 
 
 def test_a_port_in_use_and_a_store_that_is_not_there_are_said_in_one_line(viewed, tmp_path, monkeypatch):

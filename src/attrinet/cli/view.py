@@ -42,9 +42,11 @@ def command(run, store, host, port, device) -> None:
     if host not in LOCAL:
         click.echo("attrinet: whoever reaches this address can use the model and see the store's images; there is no "
                    "password and no encryption, so put it behind what has both", err=True)
-    # no access log: it would keep who asked for what. The limit lets nobody hold all connections open
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, limit_concurrency=200,
-                                           timeout_keep_alive=10, timeout_graceful_shutdown=2, server_header=False))
+    # no access log: it would keep who asked for what. The limit lets nobody hold all connections open. No log_config:
+    # it closes the log handlers of other libraries, and one of them (absl's) closes what was standard error then
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", log_config=None, access_log=False,
+                                           limit_concurrency=200, timeout_keep_alive=10, timeout_graceful_shutdown=2,
+                                           server_header=False))
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
