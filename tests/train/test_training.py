@@ -263,3 +263,11 @@ def test_what_cannot_be_trained_is_refused_at_once(config, tmp_path, phantoms):
         with pytest.raises(AttrinetError, match=f"model.kind={kind}: attrinet.*loop.train trains this kind"):
             other(chosen, tmp_path / "a", progress=False)
     assert not (tmp_path / "a").exists() and not (tmp_path / "c").exists()
+
+
+def test_a_critic_may_have_its_bursts_alone(config, tmp_path):
+    best = train(config("schedule.critic_steps=0", "schedule.steps=3", "run.log_every=3"), tmp_path / "run",
+                 progress=False)
+    assert (best / "model.safetensors").exists()
+    (record,) = (r for r in read_log(tmp_path / "run/metrics.jsonl") if r["kind"] == "train")
+    assert np.isfinite(record["critic/loss"])

@@ -57,9 +57,12 @@ class Steps:
         self.guidance, self.config = guidance, config
         self.findings = torch.arange(len(store.findings), device=fabric.device)
         self._critic_terms, self._judge = critic_terms, judge
+        self._maps_per_pass, self._round = state.model.images_per_pass, 1
         if config.run.compile == "auto" and compiles(fabric.device):
             self._critic_terms, self._judge = map(compiler(), (critic_terms, judge))
             compile_in_place(state.model.generator, inference=False)
+            self._round = max(1, config.schedule.critic_steps)  # critic steps a pass: frozen maps are of one shape
+            self._maps_per_pass = self._round * config.run.batch_size
 
     # ---- batches
 
@@ -82,11 +85,9 @@ class Steps:
         the device is fastest with."""
         sizes = [len(x) for x in images]
         finding = upload(np.repeat(findings, sizes), self.fabric.device)
-        model, config = self.state.model, self.config
-        most = min(model.images_per_pass, config.schedule.critic_steps * config.run.batch_size)
-        parts = (each.split(most) for each in (torch.cat(images), finding))
+        parts = (each.split(self._maps_per_pass) for each in (torch.cat(images), finding))
         with torch.no_grad(), self.fabric.autocast():
-            made = [kept(model.generator(*part)) for part in zip(*parts, strict=True)]
+            made = [kept(self.state.model.generator(*part)) for part in zip(*parts, strict=True)]
         maps, counterfactuals = (torch.cat(each).split(sizes) for each in zip(*made, strict=True))
         return list(zip(maps, counterfactuals, strict=True))
 
@@ -99,8 +100,7 @@ class Steps:
         """`count` critic steps (eq. 1 + penalty); their losses. The generator is frozen, so its counterfactuals for
         many steps are made at once."""
         out = []
-        usual = self.config.schedule.critic_steps
-        per_pass = max(1, MAPS_PER_PASS // (self.config.run.batch_size * usual)) * usual
+        per_pass = max(1, MAPS_PER_PASS // (self.config.run.batch_size * self._round)) * self._round
         for start in range(0, count, per_pass):
             draws = [self._next("critic") for _ in range(min(per_pass, count - start))]
             negatives = [self._images(neg, random) for _, neg, _, random in draws]
