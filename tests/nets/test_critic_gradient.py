@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from attrinet import losses
-from attrinet.nets.compiled import compile_in_place, compiles, from_one_channel, into_one_channel
+from attrinet.nets.compiled import compile_in_place, compiles
 from attrinet.nets.critic import Critic
 from attrinet.nets.generator import Generator
+from attrinet.nets.winograd import from_one_channel, to_one_channel
 from attrinet.train.steps import critic_terms, judge
 
 
@@ -66,8 +67,9 @@ def test_convolutions_of_one_channel_in_other_words(side, padding):
     x, weight = torch.randn(2, 1, 20, 17, generator=random), torch.randn(5, 1, side, side, generator=random)
     torch.testing.assert_close(from_one_channel(x, weight, padding), F.conv2d(x, weight, padding=padding))
     x = torch.randn(2, 5, 20, 17, generator=random)
-    want = F.conv2d(x, weight.transpose(0, 1), padding=padding)
-    torch.testing.assert_close(into_one_channel(x, weight[:, 0], padding), want, rtol=1e-4, atol=1e-4)
+    weight = weight.transpose(0, 1)
+    want = F.conv2d(x, weight, padding=padding)
+    torch.testing.assert_close(to_one_channel(x, weight, padding), want, rtol=1e-4, atol=1e-4)
 
 
 def test_nothing_is_compiled_on_a_cpu():
@@ -84,8 +86,8 @@ def test_a_generator_made_for_inference_computes_the_same_maps(monkeypatch):
         calls = []
         monkeypatch.setattr("attrinet.nets.winograd.from_one_channel",
                             lambda *a: calls.append("from") or from_one_channel(*a))
-        monkeypatch.setattr("attrinet.nets.winograd.into_one_channel",
-                            lambda *a: calls.append("into") or into_one_channel(*a))
+        monkeypatch.setattr("attrinet.nets.winograd.to_one_channel",
+                            lambda *a: calls.append("to") or to_one_channel(*a))
         for a, b in zip(generator(x, torch.tensor([1])), want, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-    assert calls == ["from", "into"]
+    assert calls == ["from", "to"]

@@ -30,7 +30,7 @@ def test_winograd_rounds_by_some_units_of_the_last_place(size):
 def test_one_channel_is_made_by_shifted_sums():
     torch.manual_seed(0)
     x, weight = torch.randn(2, 64, 20, 33), torch.randn(1, 64, 7, 7)
-    torch.testing.assert_close(to_one_channel(x, weight), F.conv2d(x, weight, padding=3), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(to_one_channel(x, weight, 3), F.conv2d(x, weight, padding=3), rtol=1e-4, atol=1e-4)
 
 
 def test_a_paper_wide_generator_gives_the_same_maps_with_and_without_a_gradient():

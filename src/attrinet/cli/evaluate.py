@@ -14,7 +14,7 @@ import torch
 from attrinet import __version__
 from attrinet.allocator import keep_freed_memory
 from attrinet.cli.evaluation_table import summary
-from attrinet.cli.run_folder import Run, device_option, home, open_run, store_option
+from attrinet.cli.run_folder import Run, device_option, home, make_folder, open_run, store_option
 from attrinet.data.source import SPLITS
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError, Stopped
@@ -81,10 +81,7 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
     data = opened.store(store)
     rebuild = explainer_of(opened, explainer, as_published, autoencoder, options["seed"])
     folder = out or default_folder(run, explainer or OWN, as_published)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AttrinetError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from error
+    make_folder(folder)
     if set_thresholds:
         save_thresholds(opened, choose_thresholds(opened.model, data))
         opened = open_run(run, device)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from attrinet.cli.run_folder import device_option, home, open_run
+from attrinet.cli.run_folder import device_option, home, make_folder, open_run
 from attrinet.data.images import bare_name
 from attrinet.errors import AttrinetError
 from attrinet.files import write_atomically
@@ -62,10 +62,7 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else [*range(len(model.findings))]
     writer = dicom_writer(model, shown, identity) if dicom else None
     folder = out or home(run) / "explanations"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AttrinetError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from error
+    make_folder(folder)
     failed, names = [], unique_names(images)
     endings = [f".{kind}" for kind in kinds]
     endings += ["-sr.dcm", "-seg.dcm", *(f"-sc-{k + 1}.dcm" for k in range(len(shown)))] if dicom else []

@@ -26,6 +26,14 @@ def home(run: Path) -> Path:
     return run.parent if run.name == "best" else run
 
 
+def make_folder(folder: Path) -> None:
+    """For what a verb writes. Raises AttrinetError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AttrinetError(f"{folder}: cannot be made ({error.strerror}); choose another with --out") from error
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder (config: how it was trained), or a model folder alone (config: None)."""

@@ -67,8 +67,8 @@ def evaluate(
     for deletion and insertion. limit: images a finding, drawn from `seed`, that each judgement of explanations looks at
     (perturbation: so many that are called, and so many that are not); None: all. rebuild: the explainer of a model with
     other weights, for the randomisation check, which is left out without it; a model that explains itself needs none.
-    disk: where maps of an explainer that takes many predictions
-    for one (kept.DEAR) stay until the caller removes them, so that an evaluation that was killed goes on with them.
+    disk: where maps of an explainer that takes many predictions for one (kept.DEAR) stay until the caller removes them,
+    so that an evaluation that was killed goes on with them.
     Raises AttrinetError for an empty selection or findings the store lacks.
     """
     store = store.select(model.findings)

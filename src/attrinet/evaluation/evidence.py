@@ -75,11 +75,11 @@ class Evidence:
         self._cost = self.explainer.cost / len(findings)
         for row, of_row in zip(rows, maps, strict=True):
             for other, map in zip(findings, of_row, strict=True):
-                made = KeptMap(map.copy(), seconds, self._cost)  # not a view that holds on to its batch
                 if self.disk:
-                    self.disk.keep(row, other, made)
+                    self.disk.keep(row, other, KeptMap(map, seconds, self._cost))
                 if other != finding and len(self._kept) + len(self._unasked) < self._room:
-                    self._unasked[row, other] = made
+                    # not a view that holds on to its batch
+                    self._unasked[row, other] = KeptMap(map.copy(), seconds, self._cost)
         asked = maps[:, findings.index(finding)]
         self._count(seconds * len(rows), len(rows))
         self._keep(rows, finding, asked)

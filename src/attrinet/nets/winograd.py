@@ -7,17 +7,16 @@ points are chosen so that rounding is that of the direct way.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrinet.nets.compiled import AS_PRODUCT, from_one_channel, into_one_channel
-
 TILE, SIDE = 4, 6  # outputs a side of a tile, inputs a side
 TILES = 512  # tiles a matrix product: enough to fill it, few enough for the processor's cache
+AS_PRODUCT = "as_product"  # attribute of a convolution from or to one channel that is to be made in other words
 POINTS = (0, 0.75, -0.75, 1.5, -1.5)  # of the interpolation, beside infinity
 NARROWEST = 64  # channels from which this is faster than the direct way
 POSITIONS = 4096  # outputs a channel, over the batch, from which transforming the weights pays
@@ -28,14 +27,12 @@ def convolve(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
     compiled for inference (compile_in_place); else as it is."""
     channels = conv.in_channels, conv.out_channels
     if getattr(conv, AS_PRODUCT, False):
-        padding = int(conv.padding[0])
-        return (from_one_channel(x, conv.weight, padding) if channels[0] == 1
-                else into_one_channel(x, conv.weight[0], padding))
+        return (from_one_channel if channels[0] == 1 else to_one_channel)(x, conv.weight, int(conv.padding[0]))
     if (torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32 or max(channels) < NARROWEST
             or torch.is_autocast_enabled("cpu") or torch.onnx.is_in_onnx_export()):
         return conv(x)
     if channels[1] == 1:
-        return to_one_channel(x, conv.weight)
+        return to_one_channel(x, conv.weight, int(conv.padding[0]))
     if conv.kernel_size == (3, 3) and min(channels) >= NARROWEST and x.numel() >= POSITIONS * channels[0]:
         return winograd(x, conv.weight)
     return conv(x)
@@ -62,17 +59,24 @@ def winograd(x: Tensor, weight: Tensor) -> Tensor:
     return out[:, :, :high, :wide]
 
 
-def to_one_channel(x: Tensor, weight: Tensor) -> Tensor:
-    """F.conv2d(x, weight, padding=3) of a (1, C, 7, 7) weight: one product, then 49 shifted sums. Libraries compute
-    eight channels where one is asked for."""
-    side, (batch, channels, high, wide) = weight.shape[2], x.shape
-    taps = weight.view(channels, side**2).T @ x.flatten(2)  # (B, 49, H·W)
-    out = x.new_zeros(batch, high + side - 1, wide + side - 1)
-    for tap, values in enumerate(taps.view(batch, side**2, high, wide).unbind(1)):
-        top, left = side - 1 - tap // side, side - 1 - tap % side
-        out[:, top : top + high, left : left + wide] += values
-    margin = side // 2
-    return out[:, None, margin : margin + high, margin : margin + wide]
+def from_one_channel(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """F.conv2d(x, weight, padding=padding): (B, 1, H, W), (C, 1, k, k) → (B, C, H', W')"""
+    side = weight.shape[2]
+    high, wide = (extent + 2 * padding - side + 1 for extent in x.shape[2:])
+    return (weight.flatten(1) @ F.unfold(x, side, padding=padding)).view(len(x), len(weight), high, wide)
+
+
+def to_one_channel(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """F.conv2d(x, weight, padding=padding): (B, C, H, W), (1, C, k, k) → float32 (B, 1, H', W').
+
+    A product, then k² shifted sums. Libraries compute 8 or 32 channels where one is asked for.
+    """
+    side, (batch, _, high, wide) = weight.shape[2], x.shape
+    taps = (weight[0].flatten(1).T @ x.flatten(2)).view(batch, side, side, high, wide)
+    taps = F.pad(taps, (padding,) * 4)
+    high, wide = (extent + 2 * padding - side + 1 for extent in (high, wide))
+    shifted = (taps[:, i, j, i : i + high, j : j + wide].float() for i in range(side) for j in range(side))
+    return reduce(torch.add, shifted)[:, None]
 
 
 @cache

@@ -140,7 +140,7 @@ def fill(
         cited = {c: cited_for(c, columns, str(number), dataset, row) for c in columns}
         for method in own:
             said = f"{name} ({method.name})" if number in VARIANTS else method.name
-            comparable = dataset is None or has_papers_findings(method, dataset)
+            comparable = has_papers_findings(method, dataset)
             rows.append(Row(said, method, tuple(cell(method, c, cited[c] if c.finding != MEAN or comparable else None)
                                                 for c in columns)))
         if not own and (row not in CITED or any(cited.values())):
@@ -167,7 +167,7 @@ def cited_for(
     return published(table, dataset, row, DISEASE if measure == SCALED else measure, column.finding)
 
 
-def has_papers_findings(method: Method, dataset: str) -> bool:
+def has_papers_findings(method: Method, dataset: str | None) -> bool:
     return {same_name(f) for f in method.first.findings} == findings(dataset)
 
 

@@ -43,7 +43,8 @@ def published(table: str, dataset: str | None, row: str, measure: str, finding: 
     return numbers().get((table, dataset or "", row, measure, same_name(finding)))
 
 
-def findings(dataset: str) -> set[str]:
+@cache
+def findings(dataset: str | None) -> set[str]:
     """The findings, in lower case, that the paper's means are over."""
     return {name for table, of, _, _, name in numbers() if (table, of) == ("5", dataset)} - {"mean"}
 

@@ -15,6 +15,7 @@ from attrinet.errors import AttrinetError
 from attrinet.guidance import MODES, Guidance, all_but, center_square, class_mask
 from attrinet.train.config import Config
 
+NO_ANNOTATIONS = ("given", "shortcut")  # modes that use none
 NEEDS_MASKS = ("full", "box-only")  # modes that guide annotated images alone
 GUIDANCE_KEY = 1_000_003  # keeps the draw of annotated images apart from the other uses of the seed
 
@@ -48,7 +49,7 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
         if count is not None and len(rows) > count:
             random = generator_for(config.run.seed, GUIDANCE_KEY, c)
             rows = sorted(random.choice(rows, count, replace=False))
-        chosen[rows, c] = settings.mode not in ("given", "shortcut")
+        chosen[rows, c] = settings.mode not in NO_ANNOTATIONS
         if name in given:
             class_masks[c] = given[name]
         elif elsewhere is not None:
@@ -59,7 +60,7 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
             class_masks[c] = class_mask([store.mask(r, c) for r in rows], settings.mode, store.size,
                                         settings.center_square)
 
-    if settings.mode not in ("given", "shortcut") and not chosen.any():
+    if settings.mode not in NO_ANNOTATIONS and not chosen.any():
         none = f"{store.path}: no training image that has a finding has a box or mask of it"
         if settings.mode in NEEDS_MASKS:
             raise AttrinetError(f"{none}, and guidance.mode={settings.mode} needs annotated images; prepare the store "
