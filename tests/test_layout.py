@@ -1,9 +1,13 @@
 """Dependencies point one way (docs/design.md): the core knows nothing of files, the rim is imported by nobody."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+import attrinet
 
 SOURCE = Path(__file__).parents[1] / "src" / "attrinet"
 RIM = {"cli", "report", "viewer", "export", "demo", "__main__"}
@@ -21,7 +25,7 @@ ALLOWED = {
     "files": {"errors"},
     "processes": {"errors"},
     "resume": set(),
-    "provenance": set(),
+    "provenance": {"__version__"},
     "numerals": set(),
     "facts": {"nets", "errors"},
     "model_card": {"facts", "numerals"},
@@ -73,3 +77,12 @@ def test_nets_losses_and_guidance_open_no_file():
         for path in files:
             calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
             assert "open" not in {getattr(f, "id", getattr(f, "attr", None)) for f in calls}, path
+
+
+def test_the_public_names_are_all_there_and_the_command_line_starts_without_torch():
+    assert all(getattr(attrinet, name).__name__ == name for name in attrinet.__all__)
+    assert set(attrinet.__all__) <= set(dir(attrinet))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        attrinet.nothing  # noqa: B018
+    loaded = "import sys, attrinet, attrinet.cli; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"

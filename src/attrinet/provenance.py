@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
+from attrinet import __version__
 
 
 def provenance(device: torch.device | str = "cpu") -> dict:
     """attrinet, torch and python versions, processor, threads, and the commit of a source checkout (else None)."""
     device = torch.device(device)
     return {
-        "attrinet": version("attrinet"),
+        "attrinet": __version__,
         "commit": commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from attrinet.errors import AttrinetError
+from attrinet.processes import deaf_to_ctrl_c
 from attrinet.viewer.limits import Limits
 
 # children are forked from a process that has imported the decoders and nothing of the model or the sessions
@@ -22,7 +23,8 @@ PROCESSES.set_forkserver_preload(["attrinet.viewer.decode"])
 def warm_up() -> None:
     """Start the process that the readers are forked from and wait for its imports, which no image has the time for."""
     process = PROCESSES.Process(target=int)
-    process.start()
+    with deaf_to_ctrl_c():
+        process.start()
     process.join()
 
 
