@@ -10,7 +10,7 @@ process, in turn, by the processor time of all threads, which does not count wha
     python benchmarks/speed.py memory --size 320
 
 On a GPU, --precision bf16 for training (--steps 100: a run with its bursts), memory and bulk (explain-store),
---batch 64 --bf16 --compile for inference.
+--batch 16 --bf16 --compile for inference: benchmarks/gpu.sh calls them all.
 """
 
 from __future__ import annotations
@@ -389,7 +389,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="training as a run of so many steps too, with its bursts")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="of training, and its memory")
     parser.add_argument("--run-compile", choices=["auto", "never"], default="auto", help="of training")
-    parser.add_argument("--compile", action="store_true", help="inference by torch.compile too")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="inference by torch.compile too")
     parser.add_argument("--openvino", action="store_true", help="inference by attrinet export's engines too")
     parser.add_argument("--checkpointing", action="store_true", help="memory with run.checkpointing")
     parser.add_argument("--wall", action="store_true")

@@ -1,5 +1,6 @@
 """Every benchmark runs, small: what docs/performance.md names can be measured again."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,3 +31,14 @@ def test_a_benchmark_runs_and_says_on_what_machine(what):
     )
     assert done.returncode == 0, done.stderr
     assert "'torch'" in done.stdout or '"torch"' in done.stdout
+
+
+def test_the_measurements_of_a_gpu_run_one_after_another(tmp_path):
+    small = "--device cpu --no-compile --size 32 --width 2 --repeats 1 --steps 1 --images 30 --batch 1"
+    done = subprocess.run(
+        [BENCHMARKS / "gpu.sh", tmp_path / "out", *small.split()], text=True, capture_output=True, timeout=300,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stdout
+    figures = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
+    assert len(figures) == 6 and all(figure["provenance"]["torch"] for figure in figures)
