@@ -27,7 +27,7 @@ from attrinet.train.batches import update
 from attrinet.train.config import dump_config
 from attrinet.train.guide import build_guidance
 from attrinet.train.log import read_log
-from attrinet.train.run import Job
+from attrinet.train.run import Job, predict
 from small_baselines import SMALL
 
 KINDS = tuple(BASELINES)
@@ -51,6 +51,14 @@ def test_unknown_labels_are_left_out_of_the_loss_of_their_finding_only():
     assert loss.item() == pytest.approx(want, rel=1e-6)
     (gradient,) = torch.autograd.grad(loss, logits)
     assert (gradient != 0).tolist() == [[True, False], [False, True]]
+
+
+def test_a_run_in_bf16_is_judged_by_probabilities_that_are_not_rounded(run, phantoms):
+    model, rows = load(run / "best"), phantoms.split("valid")
+    with torch.no_grad():
+        want = model.logits(phantoms.batch(rows)).sigmoid()
+    half = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    assert predict(half, model, phantoms, rows, len(rows)) == pytest.approx(want.numpy(), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -132,7 +132,7 @@ def test_a_corrupted_checkpoint_is_named_and_the_one_before_leads_to_the_same_en
     else:
         data[at[place]] ^= 1
     newest.write_bytes(data)
-    with pytest.raises(AttrinetError, match=f"{newest.name}: not a usable checkpoint.*delete it"):
+    with pytest.raises(AttrinetError, match=f"{newest.name}: a damaged checkpoint.*delete it"):
         train(config(store), out, resume=True, progress=False)
     newest.unlink()
     train(config(store), out, resume=True, progress=False)

@@ -39,6 +39,8 @@ def test_what_is_dumped_loads_to_the_same(tmp_path):
         ("run.precision=fp64", "fp32, bf16"),
         ("losses.l1_norm=max", "mean, sum"),
         ("data.contrast=[1.4,0.8]", "from and to"),
+        ("data.brightness=[0.8,.inf]", "from and to"),
+        ("run.seed=4294967296", "at most 4294967295"),
         ("run.devices=3", "batch_size=4"),
         ("steps", "key=value"),
     ],
@@ -46,6 +48,13 @@ def test_what_is_dumped_loads_to_the_same(tmp_path):
 def test_a_wrong_option_is_named_with_what_to_do(override, words):
     with pytest.raises(AttrinetError, match=words):
         load_config(None, [override])
+
+
+def test_a_run_in_which_the_generator_would_learn_nothing_is_refused():
+    nothing = [f"losses.{name}=0" for name in ("adversarial", "classification", "l1", "center")]
+    with pytest.raises(AttrinetError, match="losses: every weight is 0"):
+        load_config(None, nothing)
+    load_config(None, [*nothing, "guidance.mode=mixed"])
 
 
 def test_unreadable_files_are_named(tmp_path):

@@ -120,8 +120,15 @@ def test_an_annotation_without_a_pixel_is_none(phantoms, monkeypatch):
 
 def test_a_mask_file_that_allows_nothing_is_refused(phantoms, tmp_path):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "black.png")
-    with pytest.raises(AttrinetError, match="black.png"):
-        guide(phantoms, "guidance.mode=given", f"guidance.masks={{Edema: {tmp_path}/black.png}}")
+    np.save(tmp_path / "empty.npy", np.zeros((0, 5)))
+    for name in ("black.png", "empty.npy"):
+        with pytest.raises(AttrinetError, match=f"{name}: a guidance mask is a 2-D image"):
+            guide(phantoms, "guidance.mode=given", f"guidance.masks={{Edema: {tmp_path}/{name}}}")
+
+
+def test_settings_of_guidance_without_a_mode_are_refused(phantoms):
+    with pytest.raises(AttrinetError, match=r"guidance\.masks, guidance\.per_finding: would be ignored"):
+        guide(phantoms, "guidance.masks={Edema: nowhere.png}", "guidance.per_finding=3")
 
 
 def test_the_shortcut_mode_leaves_the_tag_out_for_every_finding(phantoms, tmp_path):

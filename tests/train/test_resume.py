@@ -13,6 +13,8 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
 from attrinet.errors import AttrinetError
 from attrinet.train import checkpoint
 from attrinet.train.config import dump_config
@@ -95,6 +97,10 @@ def test_a_longer_run_can_go_on_from_a_finished_one(config, tmp_path):
     train(config("schedule.steps=18"), tmp_path / "run", resume=True, progress=False)
     train(config("schedule.steps=18"), tmp_path / "whole", progress=False)
     assert weights(tmp_path / "run")["step-00000018.safetensors"].keys()
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(AttrinetError, match="has taken 18 steps already, more than the 12 of schedule.steps"):
+        train(config("schedule.steps=12"), tmp_path / "run", resume=True, progress=False)
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
     left, right = weights(tmp_path / "run"), weights(tmp_path / "whole")
     assert all(v.equal(right["step-00000018.safetensors"][k]) for k, v in left["step-00000018.safetensors"].items())
 
@@ -197,7 +203,15 @@ def test_a_store_may_move_and_may_not_change(config, phantoms, tmp_path):
     changed = shutil.copytree(moved, tmp_path / "changed")
     with pytest.raises(AttrinetError, match="changed: is not the store that .*run was trained on so far"):
         train(on(changed, 4), tmp_path / "run", resume=True, progress=False)
+    larger = prepare(phantom_source(60, 64, seed=1), tmp_path / "larger", 64, progress=False)
+    with pytest.raises(AttrinetError, match="larger: is not the store that .*run was trained on so far"):
+        train(on(larger.path, 4), tmp_path / "run", resume=True, progress=False)
     assert [p.read_bytes() for p in kept] == before
+
+
+def test_a_resume_where_no_run_is_says_that_one_begins(config, tmp_path):
+    with pytest.warns(UserWarning, match="typo: holds no run to go on with; a new one begins there"):
+        train(config("schedule.steps=1"), tmp_path / "typo", resume=True, progress=False)
 
 
 def test_a_checkpoint_of_an_earlier_version_knows_no_store_and_goes_on(config, tmp_path, monkeypatch):
@@ -232,3 +246,49 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_their_log_goes_on(confi
             assert left[name] == pytest.approx(right[name], rel=1e-6), (name, left["step"], saved)
     a, b = (weights(out) for out in (stopped, tmp_path / "whole"))
     assert all(value.equal(b[name][key]) for name in a for key, value in a[name].items())
+
+
+SLOW_DISK = """
+import sys, time
+from attrinet.cli import main
+from attrinet.train import checkpoint
+fast = checkpoint.save_file
+checkpoint.save_file = lambda *arguments: (time.sleep(7), fast(*arguments))
+main()
+"""
+
+
+def test_no_process_ends_before_the_one_that_saves_has_saved(config, tmp_path):
+    """The launcher looks every five seconds whether a process has failed, and kills the rest."""
+    (tmp_path / "slow.py").write_text(SLOW_DISK)
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("run.devices=2", "schedule.steps=400", "run.checkpoint_every=1000")))
+    command = [sys.executable, tmp_path / "slow.py", "train", file, "--out", tmp_path / "run", "--quiet"]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: lines(tmp_path / "run") >= 1, process)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 130, said
+    assert len(checkpoint.checkpoints(tmp_path / "run" / "checkpoints")) == 1
+
+
+def test_of_two_processes_one_says_what_is_wrong_with_the_folder(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("run.devices=2", "schedule.steps=2")))
+    (tmp_path / "run").mkdir()
+    shutil.copy(file, tmp_path / "run" / "config.yaml")
+    process = start(file, tmp_path / "run")
+    said = process.communicate(timeout=120)[1].splitlines()
+    assert process.returncode == 2
+    assert [line for line in said if "already holds a run" in line] == [said[-1]]
+    assert not any("Traceback" in line or "RuntimeError" in line for line in said), said
+
+
+def test_a_closed_terminal_stops_as_ctrl_c_does(config, tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("schedule.steps=4000", "run.checkpoint_every=4000")))
+    process = start(file, tmp_path / "run")
+    wait_for(lambda: lines(tmp_path / "run") >= 1, process)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 130, process.stderr.read()
+    assert checkpoint.checkpoints(tmp_path / "run" / "checkpoints")

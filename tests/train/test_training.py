@@ -266,8 +266,22 @@ def test_what_cannot_be_trained_is_refused_at_once(config, tmp_path, phantoms):
 
 
 def test_a_critic_may_have_its_bursts_alone(config, tmp_path):
-    best = train(config("schedule.critic_steps=0", "schedule.steps=3", "run.log_every=3"), tmp_path / "run",
+    best = train(config("schedule.critic_steps=0", "schedule.steps=3", "run.log_every=1"), tmp_path / "run",
                  progress=False)
     assert (best / "model.safetensors").exists()
-    (record,) = (r for r in read_log(tmp_path / "run/metrics.jsonl") if r["kind"] == "train")
-    assert np.isfinite(record["critic/loss"])
+    records = [r for r in read_log(tmp_path / "run/metrics.jsonl") if r["kind"] == "train"]
+    assert ["critic/loss" in r for r in records] == [True, True, False]  # burst_first=2
+    assert all(np.isfinite(value) for r in records for value in r.values() if isinstance(value, float))
+
+
+def test_classifiers_may_rest(config, tmp_path):
+    settings = config("schedule.classifier_steps=0", "schedule.steps=2")
+    model = load(train(settings, tmp_path / "run", progress=False))
+    torch.manual_seed(settings.run.seed)
+    start = AttriNet(model.findings, model.image_size, width=settings.model.width)
+    assert all(a.weight.equal(b.weight) for a, b in zip(model.classifiers, start.classifiers, strict=True))
+
+
+def test_a_run_without_a_store_says_which_option_is_missing(config, tmp_path):
+    with pytest.raises(AttrinetError, match=r"data\.store is not set"):
+        train(config("data.store=''"), tmp_path / "run", progress=False)

@@ -22,6 +22,7 @@ from attrinet.evaluation import choose_thresholds, evaluate, jsonable
 from attrinet.evaluation.bench import PERTURBED
 from attrinet.evaluation.kept import KeptMaps
 from attrinet.evaluations import AS_PUBLISHED, OWN, folder_name
+from attrinet.facts import read_json
 from attrinet.files import checksum, write_json
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.weights import weights_hash
@@ -81,6 +82,8 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
     data = opened.store(store)
     rebuild = explainer_of(opened, explainer, as_published, autoencoder, options["seed"])
     folder = out or default_folder(run, explainer or OWN, as_published)
+    if out is None:
+        require_same_images(folder, data.truth(data.chosen(split, where)))
     make_folder(folder)
     if set_thresholds:
         save_thresholds(opened, choose_thresholds(opened.model, data))
@@ -91,6 +94,15 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
     )
     click.echo(summary(metrics))
     click.echo(f"written: {folder}")
+
+
+def require_same_images(folder: Path, truth: str) -> None:
+    """Raise AttrinetError where `folder` holds the evaluation of images other than those of Store.truth `truth`."""
+    there = read_json(folder, "metrics.json")
+    if there.get("truth_checksum", truth) != truth:
+        judged = ", ".join([f"{there['split']!r} of {there['store']}", *there["where"]])
+        raise AttrinetError(f"{folder}: holds the evaluation of other images ({judged}); name another folder with "
+                            "--out, or delete that one")
 
 
 def default_folder(run: Path, explainer: str = OWN, as_published: bool = False) -> Path:

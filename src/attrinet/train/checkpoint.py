@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from attrinet.errors import AttrinetError
+from attrinet.errors import AttrinetError, said
 from attrinet.files import cannot_write, write_atomically
 from attrinet.train.state import TrainState
 
@@ -60,8 +60,8 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*.safetensors") if re.fullmatch(r"step-\d{8,}\.safetensors", p.name))
 
 
-def load_checkpoint(path: Path, state: TrainState) -> None:
-    """Restore `state` from a checkpoint. Raises AttrinetError if the file is damaged or of another network."""
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and progress, as TrainState gave them. Raises AttrinetError if the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -69,12 +69,20 @@ def load_checkpoint(path: Path, state: TrainState) -> None:
         written = progress.pop("digest", None)  # a checkpoint of an earlier version has none
         if written not in (None, digest(tensors, progress)):
             raise ValueError("its bytes are not those that were written")
-        state.restore(tensors, progress)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise AttrinetError(
-            f"{path}: not a usable checkpoint of this configuration ({' '.join(str(error).split())[:200]}); "
-            "delete it to resume from the one before"
-        ) from error
+        raise AttrinetError(f"{path}: a damaged checkpoint ({said(error)[:200]}); delete it to resume from the one "
+                            "before") from error
+    return tensors, progress
+
+
+def restore(path: Path, state: TrainState, tensors: dict[str, Tensor], progress: dict) -> None:
+    """Put what was read from `path` into `state`. Raises AttrinetError where it is of another network."""
+    try:
+        state.restore(tensors, progress)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise AttrinetError(f"{path}: a checkpoint of another network or version "
+                            f"({' '.join(str(error).split())[:200]}); resume with the options, store and version that "
+                            "it was made with") from error
 
 
 def replace_folder(new: Path, target: Path) -> None:

@@ -136,7 +136,7 @@ AT_LEAST_ONE = (
     "run.log_every", "run.sample_every", "run.eval_batch_size", "model.width",
     "baseline.epochs",
 )
-AT_MOST = {"optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.annotated_rate": 1,
+AT_MOST = {"run.seed": 2**32 - 1, "optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.annotated_rate": 1,
            "guidance.center_square": 1}
 # options that say nothing about the other kind of model
 ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every",
@@ -215,9 +215,13 @@ def check_config(config: Config) -> None:
         if not isinstance(count, int) or count < 0:
             raise AttrinetError(f"guidance.counts: {name}={count} must be a whole number that is not negative")
     for key in ("data.contrast", "data.brightness"):
-        if len(values[key]) != 2 or not 0 <= values[key][0] <= values[key][1]:
+        if len(values[key]) != 2 or not 0 <= values[key][0] <= values[key][1] < math.inf:
             raise AttrinetError(f"{key}={values[key]}: want two factors, from and to, for instance [0.8, 1.4]")
     check_kind(config.model.kind, values)
+    guided = config.guidance.mode != "none" and config.losses.guidance
+    if not (guided or config.losses.adversarial or config.losses.classification or config.losses.l1
+            or config.losses.center):
+        raise AttrinetError("losses: every weight is 0, so that the generator would learn nothing")
     ranks = config.run.devices * config.run.nodes
     if config.run.batch_size % ranks:
         raise AttrinetError(f"run.batch_size={config.run.batch_size} cannot be shared evenly by {ranks} devices")

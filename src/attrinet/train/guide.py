@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from attrinet.data.shortcut import tag_region
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.guidance import MODES, Guidance, all_but, center_square, class_mask
-from attrinet.train.config import Config
+from attrinet.train.config import Config, GuidanceConfig
 
 NO_ANNOTATIONS = ("given", "shortcut")  # modes that use none
 NEEDS_MASKS = ("full", "box-only")  # modes that guide annotated images alone
+UNGUIDED = GuidanceConfig()
 GUIDANCE_KEY = 1_000_003  # keeps the draw of annotated images apart from the other uses of the seed
 
 
@@ -25,13 +27,17 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
 
     Only annotations of training images that are positive for the finding are used; guidance.per_finding, or
     guidance.counts for single findings, draws so many of them, seeded (Table 1). Raises AttrinetError for unknown modes
-    and findings, unusable mask files, modes full and box-only where nothing is annotated, and mode shortcut on a store
-    without a tag of known place.
+    and findings, settings that mode none would ignore, unusable mask files, modes full and box-only where nothing is
+    annotated, and mode shortcut on a store without a tag of known place.
     """
     chosen = np.zeros((len(store), len(store.findings)), bool)
     settings = config.guidance
     if settings.mode not in MODES:
         raise AttrinetError(f"guidance.mode={settings.mode!r}: choose one of {', '.join(MODES)}")
+    ignored = [f"guidance.{name}" for name, value in asdict(settings).items() if value != getattr(UNGUIDED, name)]
+    if settings.mode == "none" and ignored:
+        raise AttrinetError(f"{', '.join(ignored)}: would be ignored, as guidance.mode=none; choose a mode, one of "
+                            f"{', '.join(MODES)}")
     if settings.mode == "none" or not config.losses.guidance:
         return None, chosen
     class_masks = np.empty((len(store.findings), store.size, store.size), np.float32)
@@ -95,7 +101,7 @@ def read_mask(path: str | Path, size: int) -> np.ndarray:
                 mask = np.asarray(image.convert("L"), np.float32) / 255
     except (OSError, ValueError, UnidentifiedImageError) as error:
         raise AttrinetError(f"{path}: not a usable guidance mask ({error}); want a grey PNG or an NPY array") from error
-    if mask.ndim != 2 or not np.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1 or not mask.any():
+    if mask.ndim != 2 or not mask.any() or not np.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1:
         raise AttrinetError(f"{path}: a guidance mask is a 2-D image with values in [0, 1], not all 0")
     scaled = Image.fromarray(mask).resize((size, size), Image.Resampling.BOX)
     return np.asarray(scaled, np.float32).clip(0, 1)

@@ -24,7 +24,7 @@ from attrinet.train.steps import Steps
 def train(config: Config, out: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
     """Train Attri-Net into the run folder `out`; returns the folder of the best model by mean validation AUC.
 
-    Stopped by Ctrl-C or SIGTERM it saves and leaves; killed, it continues from the last checkpoint with
+    Stopped by Ctrl-C, SIGTERM or SIGHUP it saves and leaves; killed, it continues from the last checkpoint with
     `resume=True`, and on CPU ends with the same weights and log, bit for bit (of several processes, the log up to
     rounding). Raises AttrinetError for input that cannot be trained on, before training starts, and for losses that are
     no longer finite. model.kind must be attrinet: attrinet.baselines.loop.train trains the others.

@@ -27,6 +27,7 @@ from attrinet.files import held, write_atomically
 from attrinet.folder import save_model
 from attrinet.metrics.auc import auc
 from attrinet.metrics.youden import youden_threshold
+from attrinet.nets.attrinet import AttriNet
 from attrinet.train import checkpoint
 from attrinet.train.config import Config, dump_config, flat, load_config
 from attrinet.train.finite import Batch, FiniteCheck
@@ -58,6 +59,9 @@ class Job:
 
 def open_data(config: Config) -> tuple[Store, dict[str, np.ndarray]]:
     """The store with the findings of the run, and its training and validation rows. AttrinetError if unfit."""
+    if not config.data.store:
+        raise AttrinetError("data.store is not set: name the folder that `attrinet prepare` wrote, for instance "
+                            "data.store=stores/mine")
     store = Store.open(config.data.store)
     store = store.select(config.data.findings) if config.data.findings else store
     rows = {name: store.split(name) for name in ("train", "valid")}
@@ -91,28 +95,38 @@ def run_steps(
     whether a step number is one after which to validate. sample: draws the sample maps. begun: called when the run
     folder is there.
 
-    Stopped by Ctrl-C or SIGTERM it saves and leaves; killed, it continues from the last checkpoint. Raises
+    Stopped by Ctrl-C, SIGTERM or SIGHUP it saves and leaves; killed, it continues from the last checkpoint. Raises
     AttrinetError for losses that are no longer finite, and for a folder that cannot be written to any more.
     """
     config, fabric, out = job.config, job.fabric, job.out
     finite = FiniteCheck(out, config, fabric, job.store, state, batch)
-    lock = held(out, "is training in this folder") if job.leads else nullcontext()
-    with lock, checkpoint.writable(out), ExitStack() as left, stop_requests() as stop_requested:
-        if job.leads:
-            begin(out, config, resume)
-        fabric.barrier()
+
+    def take_folder() -> None:
+        left.enter_context(held(out, "is training in this folder"))
+        begin(out, config, resume)
+
+    def say_what_is_run() -> None:
+        write_atomically(out / "config.yaml", lambda p: p.write_text(dump_config(config)), checkpoint.RESUME)
+        if begun:
+            begun()
+
+    def save() -> None:
+        log.sync()
+        checkpoint.save_checkpoint(out / "checkpoints", state)
+
+    with checkpoint.writable(out), ExitStack() as left, stop_requests() as stop_requested:
+        alone(job, take_folder)
         found = checkpoint.checkpoints(out / "checkpoints")
         if found:
-            checkpoint.load_checkpoint(found[-1], state)
-        if state.data not in (None, job.store.identity):  # None: a new run, or one of an earlier version
-            raise AttrinetError(f"{job.store.path}: is not the store that {out} was trained on so far: its images, "
-                                "labels, annotations or splits are others; name that one by data.store=…, or start a "
-                                "new run with --out")
+            tensors, kept = checkpoint.read_checkpoint(found[-1])
+            check_store(job, kept.get("data"))
+            checkpoint.restore(found[-1], state, tensors, kept)
+        if state.step > total:
+            option = "schedule.steps" if config.model.kind == "attrinet" else "baseline.epochs"
+            raise AttrinetError(f"{out}: has taken {state.step} steps already, more than the {total} of {option}; "
+                                "ask for more, or start a new run with --out")
         state.data = job.store.identity
-        if job.leads:  # now that nothing is wrong with it
-            write_atomically(out / "config.yaml", lambda p: p.write_text(dump_config(config)), checkpoint.RESUME)
-            if begun:
-                begun()
+        alone(job, say_what_is_run)  # now that nothing is wrong with it
         if resident(config.data.resident, job.store.images.nbytes, fabric.device):
             job.store.hold(fabric.device, progress and job.leads)
         start = state.step
@@ -149,12 +163,30 @@ def run_steps(
             if saves:
                 finite.weights()
                 state.window = averaged(job, window)
-            if job.leads and saves:
-                log.sync()
-                checkpoint.save_checkpoint(out / "checkpoints", state)
+                alone(job, save)  # in a process that ended before, the launcher would see a reason to kill this one
             if stop and not final:
                 raise Stopped(f"{out}: stopped after step {state.step} and saved; go on with --resume")
     return out / "best"
+
+
+def alone(job: Job, work: Callable[[], None]) -> None:
+    """Have the process that writes do `work` while the others wait. Where it fails, all end, and that one says why."""
+    failed: Exception | None = None
+    if job.leads:
+        try:
+            work()
+        except Exception as error:
+            failed = error
+    if any_process(job.fabric, failed is not None):
+        raise failed or SystemExit(2)
+
+
+def check_store(job: Job, before: dict[str, str] | None) -> None:
+    """before: identity of the store of the steps taken so far; None where an earlier version did not write it."""
+    if before not in (None, job.store.identity):
+        raise AttrinetError(f"{job.store.path}: is not the store that {job.out} was trained on so far: its images, "
+                            "labels, annotations or splits are others; name that one by data.store=…, or start a "
+                            "new run with --out")
 
 
 def resident(mode: str, size: int, device: torch.device) -> bool:
@@ -176,6 +208,8 @@ def begin(out: Path, config: Config, resume: bool) -> None:
     shutil.rmtree(out / "best.tmp", ignore_errors=True)
     if saved.exists():
         check_same(saved, config)
+    elif resume:
+        warnings.warn(f"{out}: holds no run to go on with; a new one begins there", stacklevel=2)
     checkpoint.repair_folder(out / "best")
 
 
@@ -209,6 +243,7 @@ def due(every: int, step: int) -> bool:
 
 def means(job: Job, window: dict[str, list[Tensor | float]]) -> dict[str, float]:
     """Mean of each loss since the last record, over all processes."""
+    window = {name: values for name, values in window.items() if values}  # no critic steps, no loss of theirs
     own = torch.tensor([np.mean(floats(job, values)) for values in window.values()], dtype=torch.float64)
     return dict(zip(window, job.fabric.all_reduce(own.to(job.fabric.device), reduce_op="mean").tolist(), strict=True))
 
@@ -247,8 +282,9 @@ def predict(fabric: Fabric, model: nn.Module, store: Store, rows: np.ndarray, ba
     mine = padded[fabric.global_rank :: fabric.world_size]
     parts = []
     for start in range(0, len(mine), batch_size):
-        with fabric.autocast():
-            x = store.batch(mine[start : start + batch_size], fabric.device)
+        x = store.batch(mine[start : start + batch_size], fabric.device)
+        # a baseline's logits would be rounded to bfloat16, and ties in place of an order; Attri-Net's are float32
+        with fabric.autocast() if isinstance(model, AttriNet) else nullcontext():
             parts.append(model.logits(x).sigmoid())
     gathered = fabric.all_gather(torch.cat(parts))  # (world, n, C), or (n, C) alone
     if fabric.world_size > 1:
@@ -285,7 +321,8 @@ def validate(
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns Ctrl-C and SIGTERM into a question the loop asks after each step; a second Ctrl-C interrupts at once."""
+    """Turns Ctrl-C, SIGTERM and a closed terminal into a question the loop asks after each step; a second Ctrl-C
+    interrupts at once."""
     asked = threading.Event()
 
     def ask(signum, frame):
@@ -296,7 +333,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    asking = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        asking.append(signal.SIGHUP)
+    before = {s: signal.signal(s, ask) for s in asking}
     try:
         yield asked.is_set
     finally:

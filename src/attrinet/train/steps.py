@@ -183,7 +183,7 @@ class Steps:
         """`count` classifier steps on maps of fresh batches, the generator frozen; their losses before λ."""
         draws = [self._next("classifier") for _ in range(count)]
         images = [torch.cat([self._images(neg, r), self._images(pos, r)]) for _, neg, pos, r in draws]
-        made = self._frozen_maps(images, [finding for finding, *_ in draws])
+        made = self._frozen_maps(images, [finding for finding, *_ in draws]) if draws else []
         out = []
         for (finding, *_), (maps, _) in zip(draws, made, strict=True):
             labels = (torch.arange(len(maps), device=maps.device) >= len(maps) // 2).float()
