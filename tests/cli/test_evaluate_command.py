@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -246,3 +247,15 @@ def test_every_figure_stands_under_its_own_heading():
     }
     found = cells(summary(metrics), keys)
     assert found == said | {("sensitivity", "mean"): "–", ("specificity", "mean"): "–"}
+
+
+def test_the_evaluation_of_other_images_is_not_overwritten_unasked(work, tmp_path):
+    run = shutil.copytree(work / "attrinet", tmp_path / "run")
+    evaluate(work, run)
+    before = (run / "evaluation" / "metrics.json").read_bytes()
+    with pytest.raises(AttrinetError, match=r"holds the evaluation of other images .*'train' of .*--out"):
+        evaluate(work, run, "--split", "valid")
+    assert (run / "evaluation" / "metrics.json").read_bytes() == before
+    evaluate(work, run, "--split", "valid", "--out", tmp_path / "other")
+    evaluate(work, run, "--seed", 1)
+    assert (run / "evaluation" / "metrics.json").read_bytes() != before

@@ -1,11 +1,15 @@
 """The explanation is the decision: identities of the model, and what it says to wrong input."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from attrinet.data.images import read_image
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
 from attrinet.protocols import Classifier, Explainer
@@ -125,6 +129,18 @@ def test_wrong_images_are_refused_in_words_that_help(image, words):
 def test_images_in_zero_to_one_are_answered_with_a_warning():
     with pytest.warns(UserWarning, match="2·x"):
         tiny().explain(torch.rand(1, 1, 32, 32))
+
+
+def test_an_image_of_one_grey_level_is_answered_with_a_warning(tmp_path):
+    Image.new("L", (40, 40), 7).save(tmp_path / "black.png")
+    model = tiny()
+    model.reader = partial(read_image, size=32)
+    with pytest.warns(UserWarning, match="black.png: an image of one grey level"):
+        model.explain(tmp_path / "black.png")
+    with pytest.warns(UserWarning, match="^an image of one grey level"):
+        model.explain(torch.zeros(1, 1, 32, 32))
+    with pytest.raises(AttrinetError, match="64×64.*pass the path of the file itself"):
+        model.explain(torch.zeros(1, 1, 64, 64))
 
 
 def test_unknown_findings_name_the_nearest():

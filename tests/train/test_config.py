@@ -33,6 +33,7 @@ def test_what_is_dumped_loads_to_the_same(tmp_path):
         ("schedule.step=3", "'schedule.steps'"),
         ("losses.centre=1", "'losses.center'"),
         ("batch_size=3", "'run.batch_size'"),
+        ("model.image_size=64", "prepare … --size"),
         ("schedule.steps=many", "schedule.steps=many"),
         ("schedule.steps=0", "1 or more"),
         ("losses.l1=-1", "negative"),

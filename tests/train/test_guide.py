@@ -126,9 +126,9 @@ def test_a_mask_file_that_allows_nothing_is_refused(phantoms, tmp_path):
             guide(phantoms, "guidance.mode=given", f"guidance.masks={{Edema: {tmp_path}/{name}}}")
 
 
-def test_settings_of_guidance_without_a_mode_are_refused(phantoms):
-    with pytest.raises(AttrinetError, match=r"guidance\.masks, guidance\.per_finding: would be ignored"):
-        guide(phantoms, "guidance.masks={Edema: nowhere.png}", "guidance.per_finding=3")
+def test_settings_of_guidance_without_a_mode_are_named(phantoms):
+    with pytest.warns(UserWarning, match=r"guidance\.masks, guidance\.per_finding guides nothing"):
+        assert guide(phantoms, "guidance.masks={Edema: nowhere.png}", "guidance.per_finding=3")[0] is None
 
 
 def test_the_shortcut_mode_leaves_the_tag_out_for_every_finding(phantoms, tmp_path):

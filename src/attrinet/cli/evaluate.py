@@ -97,12 +97,12 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
 
 
 def require_same_images(folder: Path, truth: str) -> None:
-    """Raise AttrinetError where `folder` holds the evaluation of images other than those of Store.truth `truth`."""
+    """Raise AttrinetError where `folder` holds the evaluation of images or labels other than Store.truth `truth`'s."""
     there = read_json(folder, "metrics.json")
     if there.get("truth_checksum", truth) != truth:
         judged = ", ".join([f"{there['split']!r} of {there['store']}", *there["where"]])
-        raise AttrinetError(f"{folder}: holds the evaluation of other images ({judged}); name another folder with "
-                            "--out, or delete that one")
+        raise AttrinetError(f"{folder}: holds the evaluation of other images or labels ({judged}); name another "
+                            "folder with --out, or delete that one")
 
 
 def default_folder(run: Path, explainer: str = OWN, as_published: bool = False) -> Path:

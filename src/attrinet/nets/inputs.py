@@ -43,8 +43,9 @@ def as_images(images: Images, size: int, reader: Callable[[str], Tensor] | None 
     """Tensor, array, path, or a list of these → float32 (B, 1, size, size) in [-1, 1].
 
     uint8 is converted by v / 127.5 − 1; float must lie in [-1, 1]. Paths go through `reader`.
-    Raises AttrinetError for wrong type, shape, channels, size, dtype or range.
+    Raises AttrinetError for wrong type, shape, channels, size, dtype or range; warns of an image of one grey level.
     """
+    named = ""
     if isinstance(images, (list, tuple)):
         if not images:
             raise AttrinetError("no images: the list is empty")
@@ -55,6 +56,7 @@ def as_images(images: Images, size: int, reader: Callable[[str], Tensor] | None 
                 f"{os.fspath(images)}: this model does not know how its images were prepared, as it was not loaded "
                 f"by attrinet.load; pass attrinet.read_image(path, size={size}) instead of the path"
             )
+        named = f"{os.fspath(images)}: "
         images = reader(os.fspath(images))
     if isinstance(images, np.ndarray):
         if images.dtype.kind not in "uifb":
@@ -64,10 +66,13 @@ def as_images(images: Images, size: int, reader: Callable[[str], Tensor] | None 
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
         raise AttrinetError(f"{type(images).__name__} is no image; use a path, a NumPy array or a tensor")
-    return _checked_values(_checked_shape(images, size))
+    checked = _checked_values(_checked_shape(images, size, reader is not None))
+    if (checked.amax((1, 2, 3)) == checked.amin((1, 2, 3))).any():
+        warnings.warn(f"{named}an image of one grey level throughout: nothing can be predicted from it", stacklevel=3)
+    return checked
 
 
-def _checked_shape(images: Tensor, size: int) -> Tensor:
+def _checked_shape(images: Tensor, size: int, reads: bool) -> Tensor:
     shape = "×".join(map(str, images.shape))
     if images.ndim == 2:
         images = images[None, None]
@@ -82,7 +87,8 @@ def _checked_shape(images: Tensor, size: int) -> Tensor:
     if images.shape[2:] != (size, size):
         raise AttrinetError(
             f"image of {images.shape[3]}×{images.shape[2]} pixels, but this model wants {size}×{size}: "
-            f"read it with attrinet.read_image(path, size={size})"
+            + ("pass the path of the file itself, which is then read as the training images were" if reads
+               else f"read it with attrinet.read_image(path, size={size})")
         )
     return images
 

@@ -261,6 +261,8 @@ def flat(node, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _nearest(key: str) -> str:
+    if key.split(".")[-1] in ("size", "image_size"):
+        return "images have the size of the store (attrinet prepare … --size)"
     keys = [name for name, _ in flat(Config())]
     by_leaf = {name.split(".")[-1]: name for name in keys}
     leaf = difflib.get_close_matches(key.split(".")[-1], by_leaf, 1, cutoff=0.6)

@@ -27,8 +27,8 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
 
     Only annotations of training images that are positive for the finding are used; guidance.per_finding, or
     guidance.counts for single findings, draws so many of them, seeded (Table 1). Raises AttrinetError for unknown modes
-    and findings, settings that mode none would ignore, unusable mask files, modes full and box-only where nothing is
-    annotated, and mode shortcut on a store without a tag of known place.
+    and findings, unusable mask files, modes full and box-only where nothing is annotated, and mode shortcut on a store
+    without a tag of known place.
     """
     chosen = np.zeros((len(store), len(store.findings)), bool)
     settings = config.guidance
@@ -36,8 +36,8 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
         raise AttrinetError(f"guidance.mode={settings.mode!r}: choose one of {', '.join(MODES)}")
     ignored = [f"guidance.{name}" for name, value in asdict(settings).items() if value != getattr(UNGUIDED, name)]
     if settings.mode == "none" and ignored:
-        raise AttrinetError(f"{', '.join(ignored)}: would be ignored, as guidance.mode=none; choose a mode, one of "
-                            f"{', '.join(MODES)}")
+        warnings.warn(f"guidance.mode=none: {', '.join(ignored)} guides nothing; guidance needs a mode, one of "
+                      f"{', '.join(MODES)}", stacklevel=2)
     if settings.mode == "none" or not config.losses.guidance:
         return None, chosen
     class_masks = np.empty((len(store.findings), store.size, store.size), np.float32)
