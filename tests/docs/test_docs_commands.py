@@ -112,6 +112,8 @@ def run_all(text: str, skip=lambda arguments: False) -> None:
         if line.strip().startswith("python benchmarks/"):
             subprocess.run(["bash", "-c", f"{sys.executable} {ROOT}/{line.strip()[len('python '):]}"], check=True,
                            env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"})
+        if line.strip().startswith("cp "):
+            subprocess.run(shlex.split(line), check=True)
         for arguments in commands(line):
             if skip(arguments):
                 continue
@@ -205,6 +207,7 @@ BEFORE = {
     "chestxray14.md": lambda work, mine: imitations.chestxray14_download(work / "ChestX-ray14"),
     "vindr.md": lambda work, mine: imitations.vindr_download(work / "vindr-cxr"),
     "viewer.md": lambda work, mine: with_run(work, mine, "nih_64"),
+    "external.md": lambda work, mine: with_run(work, mine, "mine"),
     "report.md": lambda work, mine: with_run(work, mine, "mine", "one", "two"),
     "README.md": before_readme, "results.md": before_results,
 }

@@ -36,8 +36,8 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
         raise AttrinetError(f"guidance.mode={settings.mode!r}: choose one of {', '.join(MODES)}")
     ignored = [f"guidance.{name}" for name, value in asdict(settings).items() if value != getattr(UNGUIDED, name)]
     if settings.mode == "none" and ignored:
-        warnings.warn(f"guidance.mode=none: {', '.join(ignored)} guides nothing; guidance needs a mode, one of "
-                      f"{', '.join(MODES)}", stacklevel=2)
+        warnings.warn(f"guidance.mode=none: {', '.join(ignored)} guides nothing without a mode, one of "
+                      f"{', '.join(list(MODES)[1:])}", stacklevel=2)
     if settings.mode == "none" or not config.losses.guidance:
         return None, chosen
     class_masks = np.empty((len(store.findings), store.size, store.size), np.float32)
