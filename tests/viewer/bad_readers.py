@@ -13,6 +13,17 @@ def crash(path):
     os.abort()
 
 
+def tell_imported(path):
+    """Whether the readers of images, and the model, were imported before this one was asked."""
+    import sys
+    from types import SimpleNamespace
+
+    import numpy as np
+
+    names = [["attrinet.data.images", "torch"], ["attrinet.nets.attrinet", "attrinet.viewer.sessions"]]
+    return SimpleNamespace(numpy=lambda: np.array([[name in sys.modules for name in row] for row in names]))
+
+
 def tell_limits(path):
     """((soft, hard) of a core dump in bytes, of processor time in seconds), where an image would have its pixels."""
     import resource

@@ -13,7 +13,7 @@ import anyio
 import numpy as np
 import pydicom
 import pytest
-from bad_readers import crash, hang, tell_limits
+from bad_readers import crash, hang, tell_imported, tell_limits
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
@@ -132,6 +132,12 @@ def test_a_decoder_that_hangs_or_crashes_takes_nothing_with_it(tmp_path):
     assert time.monotonic() - started < 15
     with pytest.raises(AttrinetError, match="a.dcm: the file made the image reader crash"):
         decode(tmp_path / "x", "a.dcm", crash, Limits())
+
+
+def test_an_image_is_read_at_once_by_a_process_that_has_the_readers_and_nothing_of_the_model(tmp_path):
+    warm_up()
+    told = decode(tmp_path / "x", "a.dcm", tell_imported, Limits())
+    np.testing.assert_array_equal(told, [[True, True], [False, False]])
 
 
 def test_the_reading_process_may_dump_no_core_and_has_little_time(tmp_path):

@@ -17,7 +17,7 @@ from attrinet.viewer.limits import Limits
 
 # children are forked from a process that has imported the decoders and nothing of the model or the sessions
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["attrinet.viewer.decode"])
+PROCESSES.set_forkserver_preload(["attrinet.viewer.decode", "attrinet.data.images"])
 
 
 def warm_up() -> None:
