@@ -101,8 +101,8 @@ def open_file(driver, tmp_path, name="mine.png"):
     complete(driver)
 
 
-def open_with_lesion(driver, viewed, finding=4):
-    """An image of the store in which the finding is annotated, opened as by its button in the list."""
+def choose_lesion(driver, viewed, finding=4):
+    """The button in the list, of an image of the store in which the finding is annotated."""
     store = viewed[1]
     row = next(r for r in store.split("test") if store.labels[r, finding] == 1)
     by(driver, "#open-store").click()
@@ -110,6 +110,12 @@ def open_with_lesion(driver, viewed, finding=4):
     wait(driver, "document.getElementById('store-images').ariaBusy === 'false'")
     assert by(driver, "#store-images b").text == store.ids[row]
     by(driver, "#store-images button").click()
+    return row
+
+
+def open_with_lesion(driver, viewed, finding=4):
+    """choose_lesion, waited for, and its finding chosen."""
+    row = choose_lesion(driver, viewed, finding)
     complete(driver)
     by(driver, f".finding input[value='{finding}']").send_keys(Keys.SPACE)
     return row
@@ -229,6 +235,23 @@ def test_a_known_lesion_is_outlined_and_can_be_hidden(page, viewed):
     by(page, "#outline").click()
     assert js(page, green) == 0
     assert "labelled: " in by(page, "#image-truth").text and FINDINGS[4] in by(page, "#image-truth").text
+
+
+def test_an_outline_that_comes_late_stays_off_the_image_opened_since(page, tmp_path, viewed):
+    page.execute_script("""const real = window.fetch;
+        const held = new Promise((go) => { window.release = go; });
+        window.fetch = async (...asked) => { const answer = await real(...asked);
+          if (asked[0].endsWith('/mask')) { window.late = true; await held; }
+          return answer; };""")
+    row = choose_lesion(page, viewed)
+    assert (viewed[1].labels[row] == 1).sum() > 1  # as many outlines
+    wait(page, "window.late")
+    open_file(page, tmp_path)
+    masks = page.execute_async_script("""window.release();
+        const { state } = await import('/static/state.js');
+        setTimeout(() => arguments[0](Object.keys(state.image.masks)), 500);""")
+    assert masks == []
+    assert by(page, "#image-name").text == "mine.png" and by(page, "#error").text == ""
 
 
 def test_everything_is_reached_and_done_by_keyboard(page, tmp_path):

@@ -73,7 +73,9 @@ async function show(described) {
   $("opened").value = described.id;
   changed("image");
   for (const c of described.truth?.annotated ?? []) {
-    state.image.masks[c] = await bytes(`${path}/findings/${c}/mask`);
+    const mask = await bytes(`${path}/findings/${c}/mask`);
+    if (mine !== turn) return;
+    state.image.masks[c] = mask;
   }
   for (let c = 0; c < state.info.findings.length; c++) {
     const said = await json(`${path}/findings/${c}`);
