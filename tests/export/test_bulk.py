@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from attrinet import AttrinetError, load
+from attrinet import AttrinetError, load, save_model
 from attrinet.cli import cli
-from attrinet.export.bulk import Bulk, explain_store, held
+from attrinet.export.bulk import Bulk, begin, explain_store, held
 from attrinet.export.shard import stream_npz
 from radiographs import SIZE
 
@@ -181,6 +181,32 @@ def test_explanations_of_another_model_split_or_precision_are_not_mixed(bulk, mo
     (bulk.out / "recipe.json").write_text(json.dumps(recipe | {"weights": "0" * 16}))
     with pytest.raises(AttrinetError, match="another weights"):
         explain_store(bulk, progress=False)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("changed", ["weights", "thresholds"])
+def test_a_model_replaced_after_the_recipe_was_written_explains_nothing(bulk, tmp_path, monkeypatch, workers, changed):
+    """As training replaces RUN/best; what was explained before stays, and goes on with the model it was begun with."""
+    job = replace(bulk, model=shutil.copytree(bulk.model, tmp_path / "best"))
+    explain_store(job, part=(1, 2), progress=False)
+    before, model = contents(job.out), load(job.model)
+
+    def begin_and_train_on(*arguments):
+        begin(*arguments)
+        if changed == "weights":
+            model.classifiers[0].bias.data += 1
+        else:
+            model.thresholds[0] = 0.75
+        preprocessing = {name: model.reader.keywords[name] for name in ("intensity", "keep_aspect")}
+        thresholds = dict(zip(FINDINGS, model.thresholds.tolist(), strict=True))
+        save_model(model, job.model, thresholds=thresholds, preprocessing=preprocessing)
+
+    monkeypatch.setattr("attrinet.export.bulk.begin", begin_and_train_on)
+    with pytest.raises(AttrinetError, match=f"out: the {changed} changed meanwhile.*choose another --out"):
+        explain_store(job, workers=workers, progress=False)
+    assert contents(job.out) == before
+    monkeypatch.undo()
+    explain_store(replace(job, model=bulk.model), progress=False)
 
 
 def test_the_same_images_with_other_labels_or_splits_are_not_mixed_either(bulk, tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def explain_store(bulk: Bulk, *, workers: int = 1, part: tuple[int, int] = (1, 1
     workers only as far as PyTorch rounds otherwise with fewer threads.
 
     Raises AttrinetError for an `out` that holds other explanations or cannot be written, a part that is none, an empty
-    split, or a worker that died.
+    split, a model or store that is replaced meanwhile, or a worker that died.
     """
     if not 1 <= part[0] <= part[1] or workers < 1 or bulk.dtype not in DTYPES:
         raise AttrinetError(f"--shard {part[0]}/{part[1]}, --workers {workers}, --dtype {bulk.dtype}: want 1 ≤ i ≤ n, "
@@ -89,14 +90,15 @@ def explain_store(bulk: Bulk, *, workers: int = 1, part: tuple[int, int] = (1, 1
     model, store, rows = bulk.open()
     if len(rows) == 0:
         raise AttrinetError(f"{bulk.store}: no {bulk.split!r} images; choose another --split")
-    begin(bulk, recipe(bulk, model, store, rows))
+    wanted = recipe(bulk, model, store, rows)
+    begin(bulk, wanted)
     del model
     mine = range(part[0] - 1, -(-len(rows) // bulk.per_shard), part[1])
     todo = [shard for shard in mine if not bulk.done(shard)]
     bar = tqdm(total=len(mine), initial=len(mine) - len(todo), unit="shard", desc="explaining", disable=not progress,
                dynamic_ncols=True)
     with bar:
-        for _ in results(bulk, todo, workers):
+        for _ in results(bulk, wanted, todo, workers):
             bar.update()
     return len(mine)
 
@@ -162,11 +164,11 @@ def work(opened: tuple, bulk: Bulk, shard: int, wait: bool = False) -> bool:
         return mine
 
 
-def results(bulk: Bulk, todo: list[int], workers: int) -> Iterator[int]:
+def results(bulk: Bulk, wanted: dict, todo: list[int], workers: int) -> Iterator[int]:
     """Shards as they are done; those that other processes are at come last."""
     if not todo:
         return
-    with calls(bulk, min(workers, len(todo))) as call:
+    with calls(bulk, wanted, min(workers, len(todo))) as call:
         for wait in (False, True):
             busy = []
             for shard, mine in call(todo, wait):
@@ -177,15 +179,29 @@ def results(bulk: Bulk, todo: list[int], workers: int) -> Iterator[int]:
             todo = busy
 
 
+def reopen(bulk: Bulk, wanted: dict) -> tuple:
+    """bulk.open() of what the recipe was made of. Raises AttrinetError where that was replaced since, as training does
+    with RUN/best."""
+    opened = bulk.open()
+    now = recipe(bulk, *opened)
+    differ = [key for key in wanted if now[key] != wanted[key]]
+    if differ:
+        raise AttrinetError(f"{bulk.out}: the {differ[0]} changed meanwhile ({wanted[differ[0]]} before, "
+                            f"{now[differ[0]]} now), and what lies here is of the earlier; choose another --out")
+    return opened
+
+
 @contextmanager
-def calls(bulk: Bulk, workers: int) -> Iterator[Callable[[list[int], bool], Iterator[tuple[int, bool]]]]:
+def calls(
+    bulk: Bulk, wanted: dict, workers: int
+) -> Iterator[Callable[[list[int], bool], Iterator[tuple[int, bool]]]]:
     """Something that works on shards and gives (shard, work's answer) as they end: here, or in processes."""
     if workers == 1:
-        opened = bulk.open()
+        opened = reopen(bulk, wanted)
         yield lambda shards, wait: ((shard, work(opened, bulk, shard, wait)) for shard in shards)
         return
     threads = max(torch.get_num_threads() // workers, 1)
-    with pool(workers, _start_worker, (bulk, threads)) as processes:
+    with pool(workers, _start_worker, (bulk, wanted, threads)) as processes:
 
         def call(shards: list[int], wait: bool) -> Iterator[tuple[int, bool]]:
             futures = {processes.submit(_work, shard, wait): shard for shard in shards}
@@ -198,13 +214,18 @@ def calls(bulk: Bulk, workers: int) -> Iterator[Callable[[list[int], bool], Iter
 _worker: tuple = ()
 
 
-def _start_worker(bulk: Bulk, threads: int) -> None:
+def _start_worker(bulk: Bulk, wanted: dict, threads: int) -> None:
     global _worker  # one assignment when the process starts; tasks then carry only shard numbers
     torch.set_num_threads(threads)
     keep_freed_memory()  # a setting of the process, which is ours
-    _worker = (bulk.open(), bulk)
+    _worker = (bulk, wanted)
+
+
+@cache
+def _opened() -> tuple:
+    """Opened by the first task, whose error reaches the user; one raised while the process starts would not."""
+    return reopen(*_worker)
 
 
 def _work(shard: int, wait: bool) -> bool:
-    opened, bulk = _worker
-    return work(opened, bulk, shard, wait)
+    return work(_opened(), _worker[0], shard, wait)
