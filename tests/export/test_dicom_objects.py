@@ -1,5 +1,7 @@
 """`explain --dicom` writes objects that validate, say what the model said, and refer to the image explained."""
 
+import errno
+import os
 import shutil
 import subprocess
 
@@ -133,6 +135,47 @@ def test_a_finding_without_evidence_has_no_segment_and_its_group_points_at_the_i
     assert without.source_images[0].referenced_sop_instance_uid == SECRETS["SOPInstanceUID"]
     out.contributions[:] = -1
     assert "seg" not in writer.objects(source, writer.header(source), out)
+
+
+def test_what_an_earlier_explanation_left_under_the_same_name_is_removed_and_nothing_else(model, tmp_path):
+    source, out = radiograph(tmp_path / "a.dcm"), tmp_path / "out"
+    out.mkdir()
+    writer, fewer = DicomWriter(model, range(3)), DicomWriter(model, (1,))
+    header, explained = writer.header(source), model.explain(source)
+    for name in ("study", "study-2", "my-study"):
+        writer.write(source, header, explained, out, name)
+    radiograph(out / "study-sc-9.dcm")  # somebody else's
+    (out / "study-sc-8.dcm").write_text("no DICOM")
+    before = set(out.iterdir())
+    explained.contributions[:] = -1
+    written = fewer.write(source, header, explained, out, "study")
+    assert {path.name for path in written} == {"study-sr.dcm", "study-sc-1.dcm"}
+    assert {path.name for path in before - set(out.iterdir())} == {"study-seg.dcm", "study-sc-2.dcm", "study-sc-3.dcm"}
+
+
+def test_an_image_that_would_be_removed_is_never_begun_with(model, model_folder, tmp_path):
+    source = radiograph(tmp_path / "a.dcm")
+    picture = tmp_path / "a-sc-3.dcm"
+    DicomWriter(model, (0,)).objects(source, pydicom.dcmread(source), model.explain(source))["sc-1"].save_as(picture)
+    done = run(model_folder, source, picture, "--dicom", "--findings", "Edema", "--out", tmp_path)
+    assert "a-sc-3.dcm: is one of the images, and would be overwritten" in str(done.exception)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dcm", "a-sc-3.dcm"}
+
+
+def test_on_a_full_disk_no_object_is_half_written(model, tmp_path, monkeypatch):
+    source = radiograph(tmp_path / "a.dcm")
+    (tmp_path / "a-sr.dcm").write_text("of before")
+
+    def half(self, path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", half)
+    writer = DicomWriter(model, (0,))
+    with pytest.raises(AttrinetError, match=r"a-sr\.dcm: cannot be written \(No space left on device\)"):
+        writer.write(source, writer.header(source), model.explain(source), tmp_path, "a")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.dcm", "a-sr.dcm"}
+    assert (tmp_path / "a-sr.dcm").read_text() == "of before"
 
 
 def test_the_overlay_shows_the_image_upright_with_a_caption_below(explained, model):

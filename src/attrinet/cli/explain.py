@@ -66,7 +66,10 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     failed, names = [], unique_names(images)
     endings = [f".{kind}" for kind in kinds]
     endings += ["-sr.dcm", "-seg.dcm", *(f"-sc-{k + 1}.dcm" for k in range(len(shown)))] if dicom else []
-    keep_images(images, [folder / f"{name}{ending}" for name in names for ending in endings])
+    targets = [folder / f"{name}{ending}" for name in names for ending in endings]
+    if writer:
+        targets += [folder / file.name for file in map(Path.resolve, images) if writer.may_remove(file, names)]
+    keep_images(images, targets)
     for path, name in zip(images, names, strict=True):
         try:
             header = writer.header(path) if writer else None

@@ -6,7 +6,8 @@ image pixel by pixel without one (PS3.3 A.51, A.75).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pydicom
 from highdicom import sr
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
@@ -24,6 +26,7 @@ from attrinet.export.codes import CALLED, PRIVATE_SCHEME, THRESHOLD, finding_cod
 from attrinet.export.geometry import holding, on_source
 from attrinet.export.overlay import background, overlay
 from attrinet.export.source import IDENTITIES, Pseudonyms, discreet, read_header
+from attrinet.files import write_atomically
 from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.weights import weights_hash
 from attrinet.report.figures import limit
@@ -62,7 +65,8 @@ class DicomWriter:
         return read_header(path, self.pseudonyms)
 
     def write(self, path: Path, header: Dataset, out: AdditiveExplanation, folder: Path, name: str) -> list:
-        """Write NAME-sr.dcm, NAME-seg.dcm (if there is evidence) and NAME-sc-1.dcm … (one a finding) into a folder.
+        """Write NAME-sr.dcm, NAME-seg.dcm (if there is evidence) and NAME-sc-1.dcm … (one a finding) into a folder,
+        and remove what an earlier explanation left there under such names.
 
         path: the image file; header: of it; out: its explanation, a batch of one. Returns the paths. Raises
         AttrinetError naming the image or the file, never with a value of the header.
@@ -72,13 +76,18 @@ class DicomWriter:
         paths = []
         for ending, thing in objects.items():
             target = folder / f"{name}-{ending}.dcm"
-            try:
-                with discreet(path):
-                    thing.save_as(target)
-            except OSError as error:
-                raise AttrinetError(f"{target}: cannot be written ({error.strerror})") from error
+            with discreet(path):
+                write_atomically(target, thing.save_as)
             paths.append(target)
+        for old in folder.iterdir():
+            if old not in paths and self.may_remove(old, [name]) and made_here(old):
+                old.unlink(missing_ok=True)
         return paths
+
+    def may_remove(self, path: Path, names: Collection[str]) -> bool:
+        """Whether a file is called as the segmentation, or as any picture, of one of the names."""
+        called = re.fullmatch(r"(.+)-(?:seg|sc-[0-9]+)\.dcm", path.name)
+        return called is not None and called[1] in names
 
     def objects(self, path: Path, header: Dataset, out: AdditiveExplanation) -> dict[str, Dataset]:
         """ending of the file name → object"""
@@ -203,6 +212,14 @@ class DicomWriter:
             thing.PatientIdentityRemoved = "YES"
             thing.DeidentificationMethod = "attrinet: few attributes kept; UIDs and patient ID replaced"
         return thing
+
+
+def made_here(path: Path) -> bool:
+    try:
+        with discreet(path):
+            return pydicom.dcmread(path, stop_before_pixels=True).get("Manufacturer") == "attrinet"
+    except (OSError, AttrinetError):
+        return False
 
 
 def orient(thing: Dataset, header: Dataset) -> None:
