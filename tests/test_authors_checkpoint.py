@@ -58,6 +58,14 @@ def test_what_is_missing_or_does_not_fit_is_named(folder):
         import_checkpoint(folder, FINDINGS, 128)
 
 
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], {"epoch": 7}, {7: torch.zeros(3)}])
+@pytest.mark.parametrize("file", ["net_g", "net_d", f"classifier_of_{FINDINGS[1]}", f"center_of_{FINDINGS[1]}"])
+def test_a_file_that_holds_something_else_is_named(folder, file, content):
+    torch.save(content, folder / "ckpt" / f"{file}_best.pth")
+    with pytest.raises(AttrinetError, match=f"{file}_best.pth: not a PyTorch state dict"):
+        import_checkpoint(folder, FINDINGS, 128)
+
+
 def test_a_checkpoint_that_would_run_code_is_refused(folder, tmp_path):
     class Evil:
         def __reduce__(self):

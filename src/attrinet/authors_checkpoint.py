@@ -53,10 +53,14 @@ def import_checkpoint(folder: str | Path, findings: Sequence[str], image_size: i
 
 def _state(path: Path) -> dict[str, Tensor]:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise AttrinetError(
             f"{path}: not found; is this the checkpoint folder, and are the finding names right?"
         ) from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
         raise AttrinetError(f"{path}: not a PyTorch state dict ({said(error)})") from error
+    named = isinstance(state, dict) and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
+    if not named:
+        raise AttrinetError(f"{path}: not a PyTorch state dict (it holds no tensors by name)")
+    return state
