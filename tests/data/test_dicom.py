@@ -75,6 +75,23 @@ def test_signed_values_and_rescale(path):
     np.testing.assert_array_equal(image, pixels * 2 - 100)
 
 
+@pytest.mark.parametrize("tags", [
+    {"RescaleSlope": None, "RescaleIntercept": None}, {"RescaleSlope": None, "RescaleIntercept": 5},
+    {"RescaleSlope": -2, "RescaleIntercept": None}, {"HighBit": None},
+    {"PixelPaddingValue": 1, "PixelPaddingRangeLimit": None},
+])
+def test_an_empty_attribute_says_as_little_as_one_that_is_left_out(path, tags):
+    whole = {name: value for name, value in tags.items() if value is not None}
+    image = shown(path, TWELVE, **tags)
+    np.testing.assert_array_equal(image, TWELVE)
+    np.testing.assert_array_equal(image, shown(path, TWELVE, **whole))
+
+
+def test_an_empty_function_of_a_window_is_the_linear_one(path):
+    window = {"WindowCenter": 2000, "WindowWidth": 900}
+    np.testing.assert_array_equal(shown(path, TWELVE, **window, VOILUTFunction=None), shown(path, TWELVE, **window))
+
+
 def test_what_stands_in_unused_high_bits_does_not_show(path):
     np.testing.assert_array_equal(shown(path, TWELVE | 0xA000), TWELVE)
     negative = TWELVE.astype(np.int16) - 2048

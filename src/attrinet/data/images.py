@@ -25,6 +25,7 @@ PIXEL_LIMIT, SIDE_LIMIT = 100_000_000, 65_535  # a larger image is refused unrea
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")  # of Pillow's; some others run programs
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
 WHITE_IS_ZERO = (262, 0)  # the TIFF tag PhotometricInterpretation and its value
+MAY_BE_EMPTY = ("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PixelPaddingRangeLimit", "HighBit")
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's "L"
 PERCENTILES = {"paper": (5.0, 95.0), "nih-code": (0.95, 99.05)}  # §4.1.1; the authors' NIH code says 0.95
 INTENSITIES = (*PERCENTILES, "minmax", "none")
@@ -84,6 +85,9 @@ def is_dicom(path: Path) -> bool:
 
 def _read_dicom(path: Path) -> np.ndarray:
     data = pydicom.dcmread(path, force=True, defer_size=1 << 20)  # large pixel data stay on disk until they are checked
+    for name in MAY_BE_EMPTY:  # pydicom would calculate with nothing
+        if name in data and data[name].is_empty:
+            del data[name]
     if "PixelData" not in data:
         raise AttrinetError(f"{path}: a DICOM file without pixel data, or cut short before their end; get a whole copy")
     if int(data.get("NumberOfFrames", 1) or 1) > 1:
@@ -137,7 +141,7 @@ def _display(data: pydicom.Dataset) -> pydicom.Dataset:
         if name in data:
             display[name] = copy.deepcopy(data[name])
     slope = display.get("RescaleSlope")
-    if slope is not None and slope < 0:
+    if slope is not None and slope < 0 and "RescaleIntercept" in display:  # pydicom uses both or none
         both_ends = sum(_ends(data))
         display.RescaleSlope, display.RescaleIntercept = -slope, float(slope) * both_ends + display.RescaleIntercept
     for table in display.get("VOILUTSequence") or ():
