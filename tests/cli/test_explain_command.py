@@ -45,12 +45,14 @@ def explain(work, *arguments):
 @pytest.mark.parametrize("arguments, shown", [
     ((), (0, 1, 2)),
     (("--findings", f"{FINDINGS[2]}, {FINDINGS[0]}"), (2, 0)),
+    (("--findings", ",".join(FINDINGS[c] for c in (1, 0, 1))), (1, 0)),
 ])
 def test_every_finding_is_printed_with_its_own_probability_and_call(work, out, tmp_path, arguments, shown):
     said = explain(work, "--out", tmp_path, *arguments)
     assert said.pop("image") == str(work / "image.png")
     assert said == {FINDINGS[c]: {"probability": pytest.approx(float(out.probabilities[0, c]), abs=1e-4),
                                   "called": bool(out.called[0, c])} for c in shown}
+    assert np.load(tmp_path / "image.npz")["findings"].tolist() == [FINDINGS[c] for c in shown]
 
 
 def test_the_arrays_are_all_that_the_model_says_of_the_image(work, out, tmp_path):

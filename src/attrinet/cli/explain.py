@@ -59,7 +59,8 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     model = opened.model
     if opened.explainer is None:
         raise AttrinetError(f"{run}: a {model.name} has no explanation of its own; give a run of Attri-Net or B-cos")
-    shown = [model.finding_index(f.strip()) for f in findings.split(",")] if findings else [*range(len(model.findings))]
+    chosen = [f.strip() for f in findings.split(",")] if findings else model.findings
+    shown = list(dict.fromkeys(model.finding_index(f) for f in chosen))
     writer = dicom_writer(model, shown, identity) if dicom else None
     folder = out or home(run) / "explanations"
     make_folder(folder)
