@@ -61,9 +61,19 @@ def test_confounder_sensitivity_counts_the_tag_among_the_strongest_tenth():
     tag = np.zeros((10, 10), bool)
     tag[9, 5:] = tag[0, :5] = True  # five of ten pixels are in the top tenth
     assert confounder_sensitivity(center, tag) == 0.5
-    assert confounder_sensitivity(np.zeros((10, 10)), tag) == 0  # a flat centre points nowhere
     with pytest.raises(ValueError, match="empty"):
         confounder_sensitivity(center, np.zeros((10, 10), bool))
+
+
+def test_pixels_tied_at_the_edge_of_the_top_share_count_as_far_as_there_is_room():
+    tag = np.zeros((10, 10), bool)
+    tag[0, :4] = True
+    assert confounder_sensitivity(np.ones((10, 10)), tag) == pytest.approx(0.1)  # a flat map knows nothing
+    segment = np.zeros((10, 10))
+    segment[:2] = 1  # all evidence in one segment over the tag: 20 pixels tied for 10 places
+    assert confounder_sensitivity(segment, tag) == pytest.approx(0.5)
+    segment[0, 0] = 2  # one pixel above, 19 tied for 9 places
+    assert confounder_sensitivity(segment, tag) == pytest.approx((1 + 3 * 9 / 19) / 4)
 
 
 def test_a_probability_at_the_threshold_is_called_and_without_negatives_there_is_no_grid():

@@ -10,17 +10,24 @@ def confounder_sensitivity(center: np.ndarray, confounder: np.ndarray, top: floa
 
     center: (H, W), positive centre of the contaminated finding; its strength is |center|, as in the authors' code: a
     dark tag is brightened away, a bright one darkened. A local map of evidence will do as well. confounder: (H, W)
-    bool, not empty. 0 to 1, lower is better; `top` is chance. Ties at the edge of the top share count as outside, so
-    a flat centre scores 0.
+    bool, not empty. 0 to 1, lower is better; `top` is chance. Of pixels tied at the edge of the top share as many
+    count, wherever they lie, as there is room for: a flat centre scores `top`.
     """
     if not confounder.any():
         raise ValueError("the confounder's mask is empty")
-    return float(strongest(center, top)[confounder].mean())
+    strength, count, edge = ranked(center, top)
+    above, tied = strength > edge, strength == edge
+    return float((above + tied * (count - above.sum()) / tied.sum())[confounder].mean())
 
 
 def strongest(center: np.ndarray, top: float = 0.1) -> np.ndarray:
     """(H, W) bool: the `top` share of pixels with the largest |center|, without those tied at its edge."""
+    strength, _, edge = ranked(center, top)
+    tied = (strength >= edge).mean() > top + 1 / center.size
+    return strength > edge if tied else strength >= edge
+
+
+def ranked(center: np.ndarray, top: float) -> tuple[np.ndarray, int, float]:
+    """|center|, how many pixels are the `top` share, and the strength of the last of them."""
     strength, count = np.abs(center), max(round(top * center.size), 1)
-    threshold = np.partition(strength.ravel(), -count)[-count]
-    tied = (strength >= threshold).mean() > top + 1 / center.size
-    return strength > threshold if tied else strength >= threshold
+    return strength, count, float(np.partition(strength.ravel(), -count)[-count])
