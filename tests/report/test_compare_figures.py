@@ -1,6 +1,7 @@
 """Figures show the image the rule names, what is wrong in red, and come out the same twice."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,12 @@ import pytest
 import torch
 from matplotlib.patches import Rectangle
 
+from attrinet.data.shortcut import Tag
 from attrinet.errors import AttrinetError
+from attrinet.nets.attrinet import GlobalExplanation
+from attrinet.report import compare_figures
 from attrinet.report.compare_drawing import WRONG, Tile, draw, save
-from attrinet.report.compare_figures import grid_figure
+from attrinet.report.compare_figures import centers_figure, grid_figure
 from attrinet.report.compare_runs import methods_by_test
 from attrinet.report.compare_scene import Scene
 from comparing import judged
@@ -84,6 +88,42 @@ def test_the_grid_shown_is_one_that_was_measured():
     method.first.__dict__["grids"] = None
     with pytest.raises(AttrinetError, match="has no grids.parquet; run attrinet evaluate again"):
         grid_figure(there)
+
+
+TAGGED = SimpleNamespace(size=32, meta={"adapter": "shortcut",
+                                        "options": {"finding": "Cardiomegaly", "tag": vars(Tag())}})
+LEVEL = {"Cardiomegaly": 1.0, "Edema": 2.0, "Atelectasis": 3.0}
+
+
+def drawn_centers(monkeypatch, *methods):
+    """Rows of tiles of Figure 11, their names and the caption; every centre is flat, of the level of its finding."""
+    kept = {}
+
+    def learned(one):
+        planes = torch.stack([torch.full((32, 32), LEVEL[f]) for f in one.findings])
+        out = GlobalExplanation(tuple(one.findings), planes, -planes, planes)
+        return SimpleNamespace(global_explanation=lambda: out), None
+
+    monkeypatch.setattr(compare_figures, "draw", lambda rows, names, *_: kept.update(rows=rows, names=names))
+    (together,) = methods_by_test(methods).values()
+    _, caption = centers_figure(Scene(together, TAGGED, learned, None, None))
+    return kept["rows"], kept["names"], caption
+
+
+def test_centres_of_models_with_other_findings_stand_in_the_row_of_their_own(monkeypatch):
+    unguided = judged(findings=("Atelectasis", "Cardiomegaly", "Edema"))
+    guided = judged(findings=("Edema", "Cardiomegaly"), guidance__mode="shortcut")
+    rows, names, _ = drawn_centers(monkeypatch, unguided, guided)
+    assert names == ["Cardiomegaly", "Edema"]
+    for name, tiles in zip(names, rows, strict=True):
+        assert [np.abs(tile.picture).max() for tile in tiles] == [LEVEL[name]] * 6
+
+
+def test_centres_are_of_a_model_without_guidance_and_one_with_it_whatever_else_was_trained(monkeypatch):
+    ablated, plain, again = judged(losses__l1=0.0), judged(seed=4), judged(seed=5, schedule__steps=7)
+    _, _, caption = drawn_centers(monkeypatch, ablated, plain, again, judged(seed=6, guidance__mode="shortcut"))
+    assert "(a) Attri-Net (schedule.steps=100000) (seed 4)" in caption
+    assert "(b) Attri-Net, guidance shortcut (seed 6)" in caption
 
 
 def test_unknown_labels_and_images_without_a_lesion_are_not_chosen():

@@ -150,10 +150,12 @@ def centers_figure(scene: Scene) -> tuple[Figure, str]:
             "with guidance.mode=shortcut")
     if tag is None or region is None:
         raise AttrinetError(f"needs {need}")
-    methods = [m for mode in ("none", "shortcut") for m in scene.attrinets() if m.first.mode == mode][:2]
+    tagged, mask = scene.store.meta["options"]["finding"], tag.mask(scene.store.size, 0)
+    whole = [m for m in scene.attrinets() if not m.first.ablated and tagged in m.first.findings]
+    methods = [next(m for m in whole if m.first.mode == mode) for mode in ("none", "shortcut")
+               if any(m.first.mode == mode for m in whole)]
     if not methods:
         raise AttrinetError(f"needs {need}")
-    tagged, mask = scene.store.meta["options"]["finding"], tag.mask(scene.store.size, 0)
     learned = [scene.load(m.first)[0].global_explanation() for m in methods]
     rows, names, titles, scores = [], [], [], []
     for method, out, letter in zip(methods, learned, "ab", strict=False):
@@ -163,9 +165,10 @@ def centers_figure(scene: Scene) -> tuple[Figure, str]:
         scores.append(f"({letter}) {said(method)}: {confounder_sensitivity(center, mask):.3f}"
                       + (f" (published: {theirs.value})" if theirs else ""))
     halves = [limit(np.stack([o.positive_center.cpu(), o.negative_center.cpu()])) for o in learned]
-    for c, finding in enumerate(learned[0].findings):
+    for finding in [f for f in learned[0].findings if all(f in out.findings for out in learned)]:
         tiles, color = [], WRONG if finding == tagged else KNOWN
         for out, half in zip(learned, halves, strict=True):
+            c = out.findings.index(finding)
             for values in (out.positive_center[c], out.negative_center[c]):
                 tiles.append(Tile(values.cpu().numpy(), half, box=region, box_color=color))
             weights = out.weights[c].cpu().numpy()
