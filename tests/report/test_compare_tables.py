@@ -125,12 +125,46 @@ def test_a_mean_over_other_findings_is_said_and_has_no_published_one_beside_it()
     text = markdown(table(2, same, other, dataset="chexpert"), "chexpert")
     assert line_of(text, "Attri-Net") == ["0.800 [0.790, 0.810]", "0.873"]
     assert line_of(text, "Attri-Net, guidance mixed") == ["0.800 [0.790, 0.810]", "–"]
-    assert "- Attri-Net, guidance mixed: means over Cardiomegaly, Edema." in text
-    assert "- Attri-Net: means over Atelectasis, Cardiomegaly, Consolidation, Edema, Pleural Effusion." in text
+    assert "- Attri-Net, guidance mixed: mean AUC over Cardiomegaly, Edema." in text
+    assert "- Attri-Net: mean AUC over Atelectasis, Cardiomegaly, Consolidation, Edema, Pleural Effusion." in text
     text = markdown(table(2, other, dataset="chexpert"), "chexpert")
-    assert "Means over Cardiomegaly, Edema; the paper's are over other findings" in text
-    assert "eans over" not in markdown(table(2, same, dataset="chexpert"), "chexpert")
-    assert "eans over" not in markdown(table(7, same, other, dataset="chexpert"), "chexpert")  # it has no mean
+    assert "Mean AUC over Cardiomegaly, Edema; the paper's are over other findings" in text
+    assert "ean AUC over" not in markdown(table(2, same, dataset="chexpert"), "chexpert")
+    assert "ean class sensitivity over" not in markdown(table(7, same, other, dataset="chexpert"), "chexpert")
+
+
+def located(*findings):
+    """metrics of an evaluation where only these of FIVE have annotated images with evidence."""
+    inside = {"inside": interval(0.3), "inside_published": interval(0.25)}
+    return {"disease_sensitivity": {"annotated": 8, "blank": 0, "all": {f: inside for f in (*findings, "mean")}}}
+
+
+def test_findings_without_a_value_are_not_passed_over_in_a_mean():
+    whole = judged(findings=FIVE)
+    partial = judged(findings=FIVE, guidance__mode="mixed", metrics=located("Edema"))
+    notes = table(3, whole, partial).notes
+    assert "Attri-Net, guidance mixed: mean disease sensitivity over Edema." in notes
+    assert f"Attri-Net: mean disease sensitivity over {', '.join(FIVE)}." in notes
+    assert not any("mean class sensitivity over" in note for note in notes)  # there they are over the same
+    assert "Mean disease sensitivity over Edema." in table(3, partial).notes  # alone it lacks four of its own
+    assert not any("ean " in note for note in table(3, whole).notes)
+
+
+def test_seeds_whose_means_are_over_other_findings_say_so():
+    seeds = judged(findings=FIVE, metrics=located("Edema")), judged(findings=FIVE, seed=1, metrics=located(*FIVE))
+    said = f"Mean disease sensitivity over Edema (seed 0); {', '.join(FIVE)} (seed 1)."
+    assert said in table(3, *seeds).notes
+
+
+def test_a_published_mean_stands_only_beside_one_over_the_paper_s_findings_of_that_measure():
+    def cited(one, dataset):
+        return next(row for row in table(3, one, dataset=dataset).rows if row.method).cells
+
+    assert cited(judged(findings=FIVE), "chexpert")[2].published is not None
+    partial = cited(judged(findings=FIVE, metrics=located("Edema")), "chexpert")
+    assert partial[0].published is not None and partial[2].published is None
+    boxes = located("Atelectasis", "Cardiomegaly", "Pleural Effusion")  # all that ChestX-ray8 has boxes of
+    assert cited(judged(findings=FIVE, metrics=boxes), "chestxray8")[2].published is not None
 
 
 def test_a_model_without_the_classification_loss_is_no_attri_net_of_the_paper():

@@ -140,9 +140,9 @@ def fill(
         cited = {c: cited_for(c, columns, str(number), dataset, row) for c in columns}
         for method in own:
             said = f"{name} ({method.name})" if number in VARIANTS else method.name
-            comparable = has_papers_findings(method, dataset)
-            rows.append(Row(said, method, tuple(cell(method, c, cited[c] if c.finding != MEAN or comparable else None)
-                                                for c in columns)))
+            rows.append(Row(said, method, tuple(
+                cell(method, c, cited[c] if c.finding != MEAN or is_the_papers(method, c.measure, dataset) else None)
+                for c in columns)))
         if not own and (row not in CITED or any(cited.values())):
             rows.append(Row(name, None, tuple(Cell({}, cited[c]) for c in columns)))
             missing += [name] if row not in CITED else []
@@ -150,8 +150,8 @@ def fill(
         rows += [Row(m.name, m, tuple(cell(m, c, None) for c in columns)) for m in members if of[m] not in paper]
     notes = [f"No run given for: {', '.join(missing)}."] if missing else []
     measures = {c.measure for c in columns}
-    if any(c.finding == MEAN for c in columns):
-        notes += mean_notes(rows, dataset)
+    for column in columns:
+        notes += mean_notes(rows, column.measure, dataset) if column.finding == MEAN else []
     if measures != {AUC}:
         notes += limit_notes(rows)
     return Table(number, title, tuple(columns), tuple(rows), tuple(missing), tuple(notes + blank_notes(rows, measures)))
@@ -167,8 +167,15 @@ def cited_for(
     return published(table, dataset, row, DISEASE if measure == SCALED else measure, column.finding)
 
 
-def has_papers_findings(method: Method, dataset: str | None) -> bool:
-    return {same_name(f) for f in method.first.findings} == findings(dataset)
+def averaged(one: Judged, measure: str) -> list[str]:
+    """The findings that a mean is over: those that have a value."""
+    return [f for f in one.findings if reading(one.metrics, measure, f) is not None]
+
+
+def is_the_papers(method: Method, measure: str, dataset: str | None) -> bool:
+    """Whether the mean of every seed is over the findings of the paper's."""
+    paper = findings(dataset, DISEASE if measure == SCALED else measure)
+    return all({same_name(f) for f in averaged(one, measure)} == paper for one in method.seeds)
 
 
 def cell(method: Method, column: Column, cited: Published | None) -> Cell:
@@ -183,14 +190,31 @@ def limit_notes(rows: Sequence[Row]) -> list[str]:
             for name, own in limits.items() if own]
 
 
-def mean_notes(rows: Sequence[Row], dataset: str | None) -> list[str]:
-    """A mean over other findings is another figure."""
-    over = {row.name: ", ".join(row.method.first.findings) for row in rows if row.method}
+def mean_notes(rows: Sequence[Row], measure: str, dataset: str | None) -> list[str]:
+    """A mean over other findings is another figure: said where rows differ, or lack a finding of the model or the
+    paper."""
+    judged = {row.name: row.method for row in rows if row.method and reading_of_any(row.method, measure)}
+    over = {name: said_of_seeds({one.seed: ", ".join(averaged(one, measure)) for one in method.seeds})
+            for name, method in judged.items()}
+    title = MEASURES[measure]
     if len(set(over.values())) > 1:
-        return [f"{name}: means over {names}." for name, names in over.items()]
-    other = dataset and any(row.method and not has_papers_findings(row.method, dataset) for row in rows)
-    return [f"Means over {next(iter(over.values()))}; the paper's are over other findings, so none stands beside "
-            "them."] if other else []
+        return [f"{name}: mean {title} over {names}." for name, names in over.items()]
+    whole = all(averaged(one, measure) == one.findings for method in judged.values() for one in method.seeds)
+    papers = not dataset or all(is_the_papers(method, measure, dataset) for method in judged.values())
+    return [] if whole and papers else [
+        f"Mean {title} over {next(iter(over.values()))}"
+        + ("." if papers else "; the paper's are over other findings, so none stands beside it.")]
+
+
+def reading_of_any(method: Method, measure: str) -> bool:
+    return any(reading(one.metrics, measure, MEAN) for one in method.seeds)
+
+
+def said_of_seeds(names: dict[int, str]) -> str:
+    """names: seed → what its mean is over."""
+    if len(set(names.values())) == 1:
+        return next(iter(names.values()))
+    return "; ".join(f"{of or 'none'} (seed {seed})" for seed, of in names.items())
 
 
 def blank_notes(rows: Sequence[Row], measures: set[str]) -> list[str]:

@@ -44,9 +44,10 @@ def published(table: str, dataset: str | None, row: str, measure: str, finding: 
 
 
 @cache
-def findings(dataset: str | None) -> set[str]:
-    """The findings, in lower case, that the paper's means are over."""
-    return {name for table, of, _, _, name in numbers() if (table, of) == ("5", dataset)} - {"mean"}
+def findings(dataset: str | None, measure: str) -> set[str]:
+    """The findings, in lower case, that the paper's means of a measure are over: those of Tables 5, 7 and 8."""
+    return {name for table, of, _, what, name in numbers()
+            if table in ("5", "7", "8") and (of, what) == (dataset, measure)} - {"mean"}
 
 
 def same_name(finding: str) -> str:
