@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from attrinet.errors import AttrinetError
 from attrinet.nets.weights import weights_hash
 
@@ -44,7 +46,7 @@ def gather(
 ) -> Facts:
     """Facts of a model; run: its run folder or model folder, store: the Store it is judged on, metrics: metrics.json
     (left out: read from the run folder where they are there). Raises AttrinetError for a damaged file, and for metrics
-    of other weights."""
+    of other weights or thresholds."""
     folder = Path(run) if run is not None else None
     training = read_json(folder, "best/training.json", "training.json")
     config = training.pop("config", {})
@@ -52,8 +54,8 @@ def gather(
     same = bool(trained_on) and store is not None and Path(trained_on).resolve() == store.path.resolve()
     if metrics is None:
         metrics = read_json(folder, "evaluation/metrics.json")
-    if metrics.get("weights", (own := weights_hash(model))) != own:
-        raise AttrinetError(f"{title}: its evaluation is of other weights than the model has now; run attrinet "
+    if other := changed_since(metrics, model):
+        raise AttrinetError(f"{title}: its evaluation is of other {other} than the model has now; run attrinet "
                             "evaluate again")
     return Facts(
         title=title, kind=model.name, findings=tuple(model.findings), image_size=model.image_size,
@@ -65,6 +67,15 @@ def gather(
         own_store=same if data is None or store is None else data == store.identity,
         phantoms=bool(store) and drawn(store.meta),
     )
+
+
+def changed_since(metrics: Mapping, model) -> str:
+    """What a model was evaluated with and no longer has: "weights", "thresholds", or "" where all is as it was."""
+    if metrics.get("weights", (own := weights_hash(model))) != own:
+        return "weights"
+    judged = {name: call["threshold"] for name, call in metrics.get("calls", {}).items() if "threshold" in call}
+    now = dict(zip(model.findings, model.thresholds.tolist(), strict=True))
+    return "thresholds" if any(np.float32(now.get(f, t)) != np.float32(t) for f, t in judged.items()) else ""
 
 
 def read_json(folder: Path | None, *names: str) -> dict:

@@ -175,6 +175,13 @@ def test_an_evaluation_of_other_weights_is_refused(work, runs, tmp_path):
         attrinet("compare", black, "--out", tmp_path / "out")
 
 
+def test_an_evaluation_of_other_thresholds_is_refused(work, runs, tmp_path):
+    black = shutil.copytree(runs[4], tmp_path / "black")
+    attrinet("evaluate", black, "--draws", 5, "--set-thresholds", "--quiet")  # leaves evaluation-gradcam as it was
+    with pytest.raises(AttrinetError, match="black/evaluation-gradcam: is of other thresholds than .*black has now"):
+        attrinet("compare", black, "--out", tmp_path / "out")
+
+
 def test_models_of_other_training_data_are_no_seeds_of_one_method(work, store, runs, tmp_path):
     elsewhere = shutil.copytree(runs[1], tmp_path / "elsewhere")  # seed 1 of the plain method
     for run, images in ((shutil.copytree(runs[0], tmp_path / "plain"), "a"), (elsewhere, "b")):

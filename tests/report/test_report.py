@@ -1,5 +1,6 @@
 """A report says what the run knows, names what it does not, and needs nothing but itself."""
 
+import copy
 import html
 import json
 import re
@@ -20,7 +21,7 @@ from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import Tag, shortcut_source
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
-from attrinet.facts import drawn, gather, shared_patients
+from attrinet.facts import changed_since, drawn, gather, shared_patients
 from attrinet.hub import save_pretrained
 from attrinet.nets.attrinet import AttriNet
 from attrinet.report import figures
@@ -216,6 +217,16 @@ def test_an_evaluation_of_other_weights_is_not_reported(runs, store, tmp_path):
         save_pretrained(trained_on, tmp_path / "card", run=tmp_path / "run",
                         preprocessing={"intensity": "paper", "keep_aspect": False})
     assert not (tmp_path / "report.html").exists()
+
+
+def test_an_evaluation_of_other_thresholds_is_not_reported(runs, store, tmp_path):
+    model, folder = runs["ours"]
+    moved = copy.deepcopy(model)
+    moved.thresholds.fill_(0.123)
+    assert not changed_since(read_evaluation(folder / "evaluation").metrics, model)
+    with pytest.raises(AttrinetError, match="ours: its evaluation is of other thresholds than the model has now; run"):
+        build_report(tmp_path / "report.html", title="ours", model=moved, store=store, run=folder,
+                     evaluation=folder / "evaluation")
 
 
 def test_a_store_is_known_by_what_it_holds_not_by_its_path(runs, store, tmp_path):

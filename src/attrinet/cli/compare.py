@@ -13,8 +13,7 @@ from attrinet.cli.run_folder import device_option, open_run
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluations import AS_PUBLISHED, OWN
-from attrinet.facts import read_json
-from attrinet.nets.weights import weights_hash
+from attrinet.facts import changed_since, read_json
 from attrinet.posthoc.build import NAMES, build, open_autoencoder
 from attrinet.report.compare_build import build_comparison
 from attrinet.report.compare_runs import TRAINED_ON, Judged, read_run
@@ -57,17 +56,17 @@ def command(runs, out, dataset, autoencoder, device, quiet) -> None:
 
 
 def evaluations_of(run: Path, source: Source) -> list[Judged]:
-    """Raises AttrinetError for a folder that is no evaluated run, and for an evaluation of other weights than its."""
+    """Raises AttrinetError for a folder that is no evaluated run, and for an evaluation of other weights or
+    thresholds than its."""
     if not (run / "config.yaml").is_file():
         raise AttrinetError(f"{run}: no run folder (no config.yaml there); give the folders that attrinet train wrote")
     config, usual = dict(flat(load_config(run / "config.yaml"))), dict(flat(Config()))
     unusual = {k: v for k, v in config.items() if v != usual[k] and k not in (*NOT_UNUSUAL, *BOOKKEEPING)}
     trained_on = read_json(run, "best/training.json").get("data", config["data.store"])
     found = read_run(run, config | {TRAINED_ON: json.dumps(trained_on, sort_keys=True)}, unusual, NAMES)
-    own = weights_hash(source.run(run).model) if any("weights" in one.metrics for one in found) else None
     for one in found:
-        if one.metrics.get("weights", own) != own:
-            raise AttrinetError(f"{one.folder}: is of other weights than {run} has now; run attrinet evaluate again")
+        if other := changed_since(one.metrics, source.run(run).model):
+            raise AttrinetError(f"{one.folder}: is of other {other} than {run} has now; run attrinet evaluate again")
     return found
 
 
