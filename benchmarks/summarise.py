@@ -138,15 +138,18 @@ def clean_difference(a, b):
 
 
 def suspicion(arguments):
-    lines, alarms, centers = [], 0, 0
-    for run in arguments.runs:
-        scores = json.loads((run / "global" / "suspicion.json").read_text())
-        lines.append((run, *(f"{v['score']:.3f}{' **alarm**' if v['alarm'] else ''}" for v in scores.values())))
-        alarms, centers = alarms + sum(v["alarm"] for v in scores.values()), centers + len(scores)
-    table(("run", *scores), lines)
+    scores = {run: json.loads((run / "global" / "suspicion.json").read_text()) for run in arguments.runs}
+    names = list(dict.fromkeys(name for found in scores.values() for name in found))
+    table(("run", *names), [(run, *(suspected(found.get(name)) for name in names)) for run, found in scores.items()])
+    alarms = sum(one["alarm"] for found in scores.values() for one in found.values())
+    centers = sum(map(len, scores.values()))
     bound = binomtest(alarms, centers).proportion_ci(0.95, "exact")
     print(f"alarm from {ALARM}: {alarms} of {centers} centres, 95 % interval of the rate {bound.low:.3f} to "
           f"{bound.high:.3f}\n")
+
+
+def suspected(found):
+    return f"{found['score']:.3f}{' **alarm**' if found['alarm'] else ''}" if found else "–"
 
 
 def curves(arguments):

@@ -42,3 +42,16 @@ def test_the_measurements_of_a_gpu_run_one_after_another(tmp_path):
     assert done.returncode == 0, done.stdout
     figures = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
     assert len(figures) == 6 and all(figure["provenance"]["torch"] for figure in figures)
+
+
+def test_suspicion_of_runs_with_other_findings_stands_under_its_own_finding(tmp_path):
+    for name, scores in (("a", {"Edema": 0.1, "Effusion": 0.3}), ("b", {"Effusion": 0.2})):
+        (tmp_path / name / "global").mkdir(parents=True)
+        table = {finding: {"score": score, "alarm": score > 0.25} for finding, score in scores.items()}
+        (tmp_path / name / "global/suspicion.json").write_text(json.dumps(table))
+    done = subprocess.run([sys.executable, BENCHMARKS / "summarise.py", "suspicion", "a", "b"], cwd=tmp_path, text=True,
+                          capture_output=True)
+    assert done.returncode == 0, done.stderr
+    head, _, *lines = done.stdout.splitlines()[:4]
+    assert head == "| run | Edema | Effusion |"
+    assert lines == ["| a | 0.100 | 0.300 **alarm** |", "| b | – | 0.200 |"] and "1 of 3 centres" in done.stdout
