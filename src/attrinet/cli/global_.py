@@ -78,7 +78,7 @@ def compared(store: Store, finding: int, label: int) -> np.ndarray:
     rows = store.split("train")
     rows = generator_for(0, finding, label).permutation(rows[store.labels[rows, finding] == label])
     first = np.unique(store.patients[rows].astype(str), return_index=True)[1]
-    return store.images[np.sort(rows[first])[:COMPARED]]
+    return store.images[np.sort(rows[np.sort(first)[:COMPARED]])]
 
 
 def save(folder: Path, result: GlobalExplanation, scores: dict[str, Suspicion]) -> None:
