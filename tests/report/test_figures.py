@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from attrinet.nets.attrinet import AttriNet
-from attrinet.report import figures
+from attrinet.report import curves, figures
 
 
 def test_a_pixel_without_contribution_shows_the_image_and_signs_show_as_red_and_blue():
@@ -73,3 +73,41 @@ def test_a_dollar_sign_in_a_name_is_no_formula():
     for fig in (figures.explanation_figure(x[0, 0].numpy(), model.explain(x), 0, [0, 1]),
                 figures.global_figure(model.global_explanation())):
         assert figures.png(fig)[:4] == b"\x89PNG"
+
+
+def test_long_ids_of_neighbours_do_not_run_into_each_other():
+    ids = [f"{k:032x}" for k in range(2)] + ["patient64740_study1_view1_frontal"] * 2 + ["00000181_062"]
+    fig = figures.cases_figure(np.zeros((5, 64, 64)), None, [None] * 5, [f"{id}\np = 0.35" for id in ids])
+    figures.png(fig)  # lays it out
+    boxes = [text.get_window_extent() for text in fig.axes[0].texts]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes[:-1], boxes[1:], strict=True))
+    assert max(box.y1 for box in boxes) <= fig.bbox.y1 and boxes[0].x0 >= 0 and boxes[-1].x1 <= fig.bbox.x1
+    said = [text.get_text().replace("\n", "") for text in fig.axes[0].texts]
+    assert said == [f"{id}p = 0.35" for id in ids]
+
+
+def test_long_names_of_runs_are_whole_below_the_intervals():
+    names = [f"chexpert_attrinet_mixed_guidance_weighted_seed_{k}_long" for k in range(3)] + ["resnet"]
+    for shown in (names, [f"run{k}" for k in range(11)]):
+        fig = curves.grouped_intervals_figure(["Edema", "mean"], {n: [(0.7, 0.6, 0.8)] * 2 for n in shown}, "AUC", 0.5)
+        figures.png(fig)
+        (legend,) = fig.legends
+        box = legend.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= fig.bbox.x1 and box.y0 >= 0
+        assert box.y1 <= fig.axes[0].xaxis.label.get_window_extent().y0
+        assert sorted(text.get_text() for text in legend.get_texts()) == sorted(shown)
+
+
+def test_no_two_curves_look_alike_however_many_findings_there_are():
+    names, line = [f"finding {k}" for k in range(14)], (np.array([0, 1]), np.array([0, 1]))
+    valid = [{"step": k, "auc": dict.fromkeys(names, 0.6), "mean_auc": 0.6} for k in (1, 2)]
+    drawn = [figures.roc_figure(dict.fromkeys(names, line), dict(zip(names, names, strict=True))),
+             figures.training_figure([{"step": 1, "classifier/loss": 0.7}], valid),
+             curves.curves_figure(dict.fromkeys(names, [(1, 0.6), (2, 0.7)]), "AUC")]
+    for fig in drawn:
+        looks = {(own.get_color(), own.get_linestyle()) for own in fig.axes[0].lines if own.get_label() in names}
+        assert len(looks) == len(names)
+    runs = {name: [(0.7, 0.6, 0.8)] for name in names}
+    own = [own for own in curves.grouped_intervals_figure(["mean"], runs, "AUC", 0.5).axes[0].lines
+           if own.get_label() in names]
+    assert len({(line.get_color(), line.get_marker()) for line in own}) == len(names)

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from attrinet.report.figures import COLORS, INK, colors, marked, tidy
+from attrinet.report.figures import COLORS, INK, MARKERS, marked, styles, tidy
 
 LOSSES = {
     "critic/loss": "critic, eq. 1", "generator/adversarial": "adversarial, eq. 2",
     "generator/l1": "size of maps, eq. 3", "generator/center": "class centres, eq. 5",
     "generator/guidance": "guidance, eq. 6", "model/guidance": "guidance",
 }
+
+LEGEND = 96  # characters, with 8 for a name's mark, that fit side by side below a figure
 
 
 def losses_figure(train: Sequence[dict]) -> Figure | None:
@@ -37,8 +39,8 @@ def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]], label: str)
     """Lines over training steps, one a run: name → (step, value)."""
     fig = Figure(figsize=(6.4, 3.0), layout="constrained")
     axes = fig.subplots()
-    for (name, points), color in zip(curves.items(), colors(len(curves)), strict=True):
-        axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, marker=".", label=name)
+    for (name, points), style in zip(curves.items(), styles(len(curves)), strict=True):
+        axes.plot(*zip(*points, strict=True), linewidth=1.6, marker=".", label=name, **style)
     axes.set(xlabel="steps", ylabel=label)
     axes.legend(fontsize=7.5, frameon=False)
     tidy(axes)
@@ -50,18 +52,21 @@ def grouped_intervals_figure(
 ) -> Figure:
     """Values with intervals, a line a run within each group: run → (value, low, high) in the order of `groups`."""
     step = 0.17
-    fig = Figure(figsize=(6.4, len(groups) * (0.2 + step * len(runs)) + 1.2), layout="constrained")
+    beside = max(min(LEGEND // (max(map(len, runs)) + 8), len(runs)), 1)
+    height = len(groups) * (0.2 + step * len(runs)) + 0.8 + 0.16 * -(-len(runs) // beside)
+    fig = Figure(figsize=(6.4, height), layout="constrained")
     axes = fig.subplots()
     axes.axvline(chance, color="#c6ccd3", linewidth=1, linestyle="--")
     height = 1 + step * len(runs)
-    for (n, (name, values)), color in zip(enumerate(runs.items()), colors(len(runs)), strict=True):
+    for n, (name, values) in enumerate(runs.items()):
+        color, marker = COLORS[n % len(COLORS)], MARKERS[n // len(COLORS) % len(MARKERS)]
         for k, (value, low, high) in enumerate(values):
             y = k * height + n * step
             axes.plot([low, high], [y, y], color=color, linewidth=2, solid_capstyle="round")
-            axes.plot(value, y, "o", color=color, markersize=4.5, label=name if k == 0 else None)
+            axes.plot(value, y, marker, color=color, markersize=4.5, label=name if k == 0 else None)
     axes.set_yticks([k * height + step * (len(runs) - 1) / 2 for k in range(len(groups))], groups)
     axes.invert_yaxis()
     axes.set_xlabel(label)
-    axes.legend(fontsize=7.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=min(len(runs), 4))
+    fig.legend(fontsize=7.5, frameon=False, loc="outside lower center", ncols=beside)
     tidy(axes)
     return fig

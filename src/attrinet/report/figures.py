@@ -19,7 +19,9 @@ matplotlib.rcParams["text.parse_math"] = False  # names are not formulas, though
 SIGNED = "RdBu_r"  # red: for the finding; blue: against it
 FOR, INK, LESION = "#b2182b", "#1d2733", "#2fbf4f"
 COLORS = ("#3b6fb6", "#d1662c", "#3f8f5f", "#8e5aa8", "#b08a1e", "#4b9aa5", "#a5536b", "#6b7785")
+LINES, MARKERS = ("-", "--", ":", "-."), "os^D"  # another for every round of colours
 CELL = 2.05  # inches a picture
+FOLD = 24  # characters of a caption that fit above a picture
 ATTRIBUTION_UNIT = "change of grey level\n(image: −1 … 1)"
 CONTRIBUTION_UNIT = "logit / pixel × 10⁻³"
 
@@ -211,7 +213,9 @@ def cases_figure(
             canvas[place] = layer
             if masks[k] is not None:
                 outline[place] = masks[k]
-    fig = figure(columns, stacked, extra_height=0.4 + (0.55 if stacked == 2 else 0))
+    captions = [folded(caption) for caption in captions]
+    above = 0.1 + 0.22 * max(caption.count("\n") + 1 for caption in captions)
+    fig = figure(columns, stacked, extra_height=above + (0.55 if stacked == 2 else 0))
     axes = fig.subplots()
     axes.imshow(canvas, interpolation="nearest")
     if outline.any():
@@ -224,13 +228,25 @@ def cases_figure(
     return fig
 
 
+def folded(caption: str) -> str:
+    """Long lines, as ids of 32 digits, broken behind the last _ or blank that leaves a line short enough, if any."""
+    lines = []
+    for line in caption.split("\n"):
+        while len(line) > FOLD:
+            cut = max(line.rfind(mark, 0, FOLD) for mark in "_ ") + 1 or FOLD
+            lines.append(line[:cut])
+            line = line[cut:]
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def roc_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Mapping[str, str]) -> Figure:
     """ROC curves: finding → (false positive rate, true positive rate); labels: finding → legend text."""
     fig = Figure(figsize=(4.6, 4.3), layout="constrained")
     axes = fig.subplots()
     axes.plot([0, 1], [0, 1], color="#c6ccd3", linewidth=1, linestyle="--")
-    for (name, (fpr, tpr)), color in zip(curves.items(), colors(len(curves)), strict=True):
-        axes.plot(fpr, tpr, color=color, linewidth=1.6, label=labels[name])
+    for (name, (fpr, tpr)), style in zip(curves.items(), styles(len(curves)), strict=True):
+        axes.plot(fpr, tpr, linewidth=1.6, label=labels[name], **style)
     axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.legend(fontsize=7.5, loc="lower right", frameon=False)
     tidy(axes)
@@ -257,10 +273,10 @@ def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
     fig = Figure(figsize=(9.2, 2.9), layout="constrained")
     left, right = fig.subplots(1, 2)
     findings = list(valid[-1]["auc"]) if valid else []
-    for name, color in zip(findings, colors(len(findings)), strict=True):
+    for name, style in zip(findings, styles(len(findings)), strict=True):
         points = [(r["step"], r["auc"][name]) for r in valid if r["auc"].get(name) is not None]
         if points:  # none where the validation images do not show both presence and absence
-            left.plot(*zip(*points, strict=True), ".-", color=color, linewidth=1.2, label=name)
+            left.plot(*zip(*points, strict=True), marker=".", linewidth=1.2, label=name, **style)
     left.plot([r["step"] for r in valid], [r["mean_auc"] for r in valid], ".-", color=INK, linewidth=2.2, label="mean")
     steps = "steps" if any("model/classification" in r for r in train) else "generator steps"
     left.set(xlabel=steps, ylabel="validation AUC")
@@ -284,8 +300,10 @@ def marked(points: Sequence) -> str:
     return "-" if len(points) > 1 else "."
 
 
-def colors(count: int) -> list[str]:
-    return [COLORS[k % len(COLORS)] for k in range(count)]
+def styles(count: int) -> list[dict[str, str]]:
+    """Colour and line of so many curves; no two are alike up to 32."""
+    return [{"color": COLORS[k % len(COLORS)], "linestyle": LINES[k // len(COLORS) % len(LINES)]}
+            for k in range(count)]
 
 
 def tidy(axes) -> None:
