@@ -37,6 +37,37 @@ def test_names_may_lack_the_suffix_or_have_a_folder_and_label_columns_are_found(
     assert source.manifest["Edema"].isna().tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_semicolons_and_tabs_separate_where_the_header_has_no_comma(tmp_path, images, sign):
+    lines = ["image,patient,Edema,note", "a.png,007,1,x", "b.png,7,-1,", "c.jpg,8,0,"]
+    (tmp_path / "comma.csv").write_text("\n".join(lines))
+    (tmp_path / "other.csv").write_text("\n".join(lines).replace(",", sign).replace("x", "one, two"), "utf-8-sig")
+    want, got = (table_source(tmp_path / name, images, findings=["Edema"]) for name in ("comma.csv", "other.csv"))
+    pd.testing.assert_frame_equal(got.manifest, want.manifest)
+    assert got.manifest["patient"].tolist() == ["007", "7", "8"]
+
+
+def test_boxes_with_semicolons_may_have_decimal_commas_or_points(tmp_path, images):
+    (tmp_path / "boxes.csv").write_text("image;finding;x;y;w;h\na.png;Edema;1,5;2.5;3;4\n")
+    found = table_source(write(tmp_path, FRAME), images, findings=["Edema"], boxes=tmp_path / "boxes.csv").annotations
+    assert found[["x", "y", "w", "h"]].to_numpy().tolist() == [[1.5, 2.5, 3, 4]]
+
+
+def test_a_table_that_is_not_utf_8_says_how_to_save_it(tmp_path, images):
+    (tmp_path / "labels.csv").write_bytes("image,patient,Erguß\na.png,x,1\n".encode("latin-1"))
+    with pytest.raises(AttrinetError, match="labels.csv: .* not UTF-8; save it as UTF-8"):
+        table_source(tmp_path / "labels.csv", images)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet"])
+def test_spaces_around_the_names_of_columns_do_not_count(tmp_path, images, name):
+    labels = write(tmp_path, {"image ": ["a.png", "b"], " patient": ["007", "7"], " Edema ": [1, 0]}, name)
+    source = table_source(labels, images)
+    assert source.findings == ("Edema",) and source.manifest["patient"].tolist() == ["007", "7"]
+    with pytest.raises(AttrinetError, match=f"{name}: not a readable table"):
+        table_source(write(tmp_path, {**FRAME, "Edema ": [1, 0, 1]}, name), images)
+
+
 def test_an_image_without_any_label_is_left_out_and_counted(tmp_path, images):
     source = table_source(write(tmp_path, FRAME), images, findings=["Edema"])
     assert len(source.manifest) == 2 and source.excluded["no label"] == 1

@@ -44,7 +44,7 @@ def table_source(
     """A CSV or Parquet table with one row an image and one column a finding.
 
     labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown). Spaces around
-    the names of images, patients, splits and views do not count.
+    the names of columns, images, patients, splits and views do not count.
     images: folder searched, with its subfolders, for the names in image_column, with or without their suffix; see
     Paths.levels.
     findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
@@ -148,15 +148,35 @@ def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
     the rows have a name without a column (R writes such). Raises AttrinetError naming the file."""
     path = Path(path)
     try:
-        parquet = path.suffix == ".parquet"
-        frame = pd.read_parquet(path) if parquet else pd.read_csv(path, dtype_backend="numpy_nullable", **csv)
-        for column in frame.columns if parquet else ():  # Arrow reads text that is no text, and complains later
-            frame[column].to_numpy(object)
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+            for column in frame.columns:  # Arrow reads text that is no text, and complains later
+                frame[column].to_numpy(object)
+            names = [str(name).strip() for name in frame.columns]
+            if len(set(names)) < len(names):
+                raise ValueError(f"columns {', '.join(names)} are not all different")
+            frame.columns = pd.Index(names)
+        else:
+            frame = read_csv(path, **csv)
     except FileNotFoundError as error:
         raise AttrinetError(f"{path}: not found") from error
     except Exception as error:  # readers raise whatever they like on damaged bytes
+        if isinstance(error, UnicodeDecodeError) and path.suffix != ".parquet":
+            raise AttrinetError(f"{path}: not a readable table, as its text is not UTF-8; save it as UTF-8 (Excel: "
+                                "\"CSV UTF-8\")") from error
         raise AttrinetError(f"{path}: not a readable table ({' '.join(str(error).split())[:150]})") from error
     return frame.reset_index(drop=True)
+
+
+def read_csv(path: Path, **csv: Any) -> pd.DataFrame:
+    """Separated by commas, or by semicolons or tabs where only these are in the header; with a semicolon 1,5 is 1.5.
+    Spaces around the names of columns do not count."""
+    if "names" not in csv:
+        header = pd.read_csv(path, nrows=0).columns
+        sign = next((sign for sign in ";\t" if len(header) == 1 and sign in header[0]), ",")
+        header = pd.read_csv(path, nrows=0, sep=sign).columns
+        csv |= {"sep": sign, "decimal": "," if sign == ";" else ".", "header": 0, "names": header.str.strip()}
+    return pd.read_csv(path, dtype_backend="numpy_nullable", **csv)
 
 
 def stripped(column: pd.Series) -> pd.Series:
