@@ -43,9 +43,15 @@ def test_fractions_are_of_patients():
     assert got.to_dict() == {"train": 800, "valid": 200}
 
 
-def test_a_missing_column_names_the_nearest():
-    with pytest.raises(AttrinetError, match="did you mean 'Patient'"):
-        need_columns(pd.DataFrame({"Patient": [1]}), ["patient"], "labels.csv")
+@pytest.mark.parametrize("asked, present", [("patient", "Patient"), ("image", "IMAGES"), ("Edema", "Oedema")])
+def test_a_missing_column_names_the_nearest(asked, present):
+    with pytest.raises(AttrinetError, match=f"'{asked}'; did you mean '{present}'.; name it; it has age, {present}"):
+        need_columns(pd.DataFrame({"age": [1], present: [1]}), [asked], "labels.csv", "name it")
+
+
+def test_what_only_ends_alike_is_not_near():
+    with pytest.raises(AttrinetError, match="no column 'image'; it has age, dose"):
+        need_columns(pd.DataFrame({"age": [1], "dose": [1]}), ["image"], "labels.csv")
 
 
 def test_an_unknown_name_is_told_the_nearest_and_all_others():

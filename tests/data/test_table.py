@@ -126,7 +126,8 @@ def test_masks_are_found_by_name(tmp_path, images):
 
 @pytest.mark.parametrize("options,message", [
     ({"findings": ["Oedema"]}, "no column 'Oedema'; did you mean 'Edema'"),
-    ({"image_column": "file"}, "no column 'file'"),
+    ({"image_column": "file"}, "no column 'file'; name it with --image-column; it has image, patient, Edema, age"),
+    ({"patient_column": "mrn"}, "no column 'mrn'; name it with --patient-column, or '' if there is none; it has"),
     ({"views": ["PA"]}, "--view-column"),
     ({"findings": ["age"]}, "labels.csv: line 2: column 'age' holds '50'; labels"),
     ({"fractions": {"train": -1, "valid": 2}}, "must not be negative"),

@@ -66,14 +66,15 @@ def first_line(rows: pd.Series) -> int:
     return int(rows.index[int(rows.to_numpy(bool, na_value=False).argmax())]) + 2
 
 
-def need_columns(frame: pd.DataFrame, columns: Iterable[str], where: str) -> None:
-    """Raise AttrinetError naming a missing column, the nearest present one and all others."""
+def need_columns(frame: pd.DataFrame, columns: Iterable[str], where: str, advice: str = "") -> None:
+    """Raise AttrinetError naming a missing column, the nearest present one, the advice and all others."""
     for column in columns:
         if column not in frame.columns:
-            near = difflib.get_close_matches(column, map(str, frame.columns), 1, cutoff=0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            present = ", ".join(map(str, list(frame.columns)[:30]))
-            raise AttrinetError(f"{where}: no column {column!r}{hint}; it has {present}")
+            spelled = {str(name).casefold(): str(name) for name in frame.columns}
+            near = difflib.get_close_matches(column.casefold(), spelled, 1, cutoff=0.8)
+            hints = [f"did you mean {spelled[near[0]]!r}?"] if near else []
+            present = "it has " + ", ".join(map(str, list(frame.columns)[:30]))
+            raise AttrinetError("; ".join([f"{where}: no column {column!r}", *hints, *filter(None, [advice]), present]))
 
 
 def known(option: str, given: Iterable[str], choices: Sequence[str]) -> None:

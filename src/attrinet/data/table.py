@@ -59,7 +59,10 @@ def table_source(
     text = [c for c in (image_column, patient_column, split_column, view_column) if c]  # 007 is not 7
     frame, images = read_table(labels, dtype=dict.fromkeys(text, "string")), Path(images)
     named = [c for c in (patient_column, split_column, view_column) if c]
-    need_columns(frame, [image_column, *named], str(labels))
+    need_columns(frame, [image_column], str(labels), "name it with --image-column")
+    if patient_column:
+        need_columns(frame, [patient_column], str(labels), "name it with --patient-column, or '' if there is none")
+    need_columns(frame, named, str(labels))
     for column in text:
         frame[column] = stripped(frame[column])
     findings = tuple(findings) or label_columns(frame, set(text), str(labels))
