@@ -342,6 +342,15 @@ def test_a_damaged_lesion_mask_names_the_file(tampered):
                 store.mask(row, c)
 
 
+@pytest.mark.parametrize("made, begun", [("store", False), ("store/images", False), ("store.partial", True),
+                                         ("store/recipe.json", True)])
+def test_only_what_prepare_began_is_called_a_store_in_preparation(tmp_path, made, begun):
+    (tmp_path / made).mkdir(parents=True)
+    with pytest.raises(AttrinetError, match="store: no store found") as refused:
+        Store.open(tmp_path / "store")
+    assert ("being prepared" in str(refused.value)) == begun
+
+
 @pytest.mark.parametrize("out", [".", "..", "a/.."])
 def test_a_store_needs_a_name(tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from attrinet.data.images import INTENSITIES, fit
 from attrinet.data.manifest import check
 from attrinet.data.source import SPLITS, Source
-from attrinet.data.store import FORMAT, TABLES, Store
+from attrinet.data.store import FORMAT, TABLES, WORKING_FILES, Store
 from attrinet.errors import AttrinetError
 from attrinet.files import cannot_write, checksum, held, write_atomically, write_json
 from attrinet.processes import pool
@@ -29,7 +29,6 @@ TODO, DONE, FAILED = 0, 1, 2
 Task = tuple[np.ndarray, list[str]]  # rows, and what stands in their column `source`
 Outcome = tuple[np.ndarray, dict[int, str]]  # rows, and the errors of those that could not be read
 Reader = Callable[[str], np.ndarray]
-WORKING_FILES = ("done.npy", "errors.jsonl", "recipe.json")
 
 
 def prepare(

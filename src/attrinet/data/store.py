@@ -26,6 +26,7 @@ from attrinet.files import checksum
 FORMAT = 1
 HELD_AT_ONCE = 1024  # images copied to a device in one message
 TABLES = ("manifest.parquet", "annotations.parquet")
+WORKING_FILES = ("done.npy", "errors.jsonl", "recipe.json")  # of prepare, which deletes them at the end
 FACTS = ("size", "findings", "intensity", "keep_aspect", "checksum")  # of meta.json, without which no store can be used
 
 
@@ -50,7 +51,8 @@ class Store:
         path = Path(path)
         meta_file = path / "meta.json"
         if not meta_file.exists():
-            unfinished = " (one is being prepared there; run the same prepare again)" if path.is_dir() else ""
+            begun = Path(f"{path}.partial").is_dir() or any((path / name).exists() for name in WORKING_FILES)
+            unfinished = " (one is being prepared there; run the same prepare again)" if begun else ""
             raise AttrinetError(f"{path}: no store found{unfinished}; make one with attrinet prepare")
         try:
             meta = json.loads(meta_file.read_text())
