@@ -187,7 +187,8 @@ class Store:
         """The same store with only these findings, in this order. Raises AttrinetError for one it lacks."""
         missing = [name for name in findings if name not in self.findings]
         if missing:
-            raise AttrinetError(f"{self.path}: has no finding {missing[0]!r}; it has {', '.join(self.findings)}")
+            raise AttrinetError(f"{self.path}: has no finding {missing[0]!r}; it has {', '.join(self.findings)}; use "
+                                "one of these, or rename the column of the labels and prepare again")
         part = Store(self.path, self.images, tuple(findings), self.meta)
         part.manifest, part.annotations, part._held = self.manifest, self.annotations, self._held
         return part
