@@ -79,6 +79,14 @@ def test_views_are_chosen_and_the_others_counted(tmp_path, images):
     assert source.manifest["view"].tolist() == ["PA", "AP"] and source.excluded["other view"] == 1
 
 
+def test_views_are_the_same_in_upper_and_lower_case_and_those_there_are_named(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "Edema": [1, 0, 1], "view": ["PA", "Pa", None]})
+    source = table_source(labels, images, view_column="view", views=["pa"])
+    assert source.manifest["view"].tolist() == ["PA", "Pa"] and source.excluded["other view"] == 1
+    with pytest.raises(AttrinetError, match="no row has one of the views ap, l; column 'view' holds PA, Pa$"):
+        table_source(labels, images, view_column="view", views=["ap", "l"])
+
+
 def test_a_split_column_is_used_as_it_is(tmp_path, images):
     labels = write(tmp_path, {**FRAME, "Edema": [1, 0, 1], "fold": ["train", "valid", "test"]})
     assert table_source(labels, images, split_column="fold").manifest["split"].tolist() == ["train", "valid", "test"]
@@ -231,6 +239,15 @@ def found(source, folder):
 
 
 SAME = [f"p{k:03d}/frontal.png" for k in range(6)]
+
+
+def test_folders_may_be_separated_as_on_windows(tmp_path):
+    folder = pictures(tmp_path / "png", "x.png", "deep/y.png")
+    labels = labelled(tmp_path, ["C:\\data\\xray\\x.png", "deep\\y.png"])
+    boxes = box(tmp_path, image=["C:\\data\\xray\\x.png"])
+    source = table_source(labels, folder, boxes=boxes)
+    assert found(source, folder) == ["x.png", "deep/y.png"] and source.manifest["id"].tolist() == ["x", "y"]
+    assert source.annotations["id"].tolist() == ["x"]
 
 
 @pytest.mark.parametrize("prefix", ["", "png/", "/data/png/"])

@@ -45,11 +45,12 @@ def table_source(
 
     labels: the table; values 1, 0, −1 (uncertain, see manifest.uncertain_to_label) or blank (unknown). Spaces around
     the names of columns, images, patients, splits and views do not count.
-    images: folder searched, with its subfolders, for the names in image_column, with or without their suffix; see
-    Paths.levels.
+    images: folder searched, with its subfolders, for the names in image_column, with or without their suffix, and
+    with / or \\ between folders; see Paths.levels.
     findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
     None: every image counts as a patient of its own. split_column: train, valid, test; without it a split by patient
-    at `fractions` is made from `seed`. views: keep only these values of view_column.
+    at `fractions` is made from `seed`. views: keep only these values of view_column, in
+    upper or lower case.
     boxes: table with image, finding, x, y, w, h in pixels of the picture, or of the original whose size the columns
     source_width and source_height give. masks: folder of PNG masks <image name>_<finding>.png, white inside.
 
@@ -65,6 +66,7 @@ def table_source(
     need_columns(frame, named, str(labels))
     for column in text:
         frame[column] = stripped(frame[column])
+    frame[image_column] = slashed(frame[image_column])
     findings = tuple(findings) or label_columns(frame, set(text), str(labels))
     need_columns(frame, findings, str(labels))
     if views and not view_column:
@@ -88,7 +90,11 @@ def table_source(
                             "one row an image")
     called = frame[image_column].tolist()
     if views:
-        frame = leave_out(frame, ~frame[view_column].isin(list(views)), "other view", excluded)
+        there, wanted = frame[view_column].dropna().unique(), [view.casefold() for view in views]
+        frame = leave_out(frame, ~frame[view_column].str.casefold().isin(wanted), "other view", excluded)
+        if frame.empty:
+            raise AttrinetError(f"{labels}: no row has one of the views {', '.join(views)}; column {view_column!r} "
+                                f"holds {', '.join(there[:10]) or 'none'}")
     try:
         values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
     except AttrinetError as error:
@@ -186,6 +192,11 @@ def stripped(column: pd.Series) -> pd.Series:
     """Text without the spaces around it, by which one patient would be two; missing where nothing else is there."""
     text = column.astype("string").str.strip()  # astype(str) spells out what is missing before pandas 3
     return text.mask(text == "")
+
+
+def slashed(paths: pd.Series) -> pd.Series:
+    """Paths as Windows writes them with / between folders."""
+    return paths.str.replace("\\", "/", regex=False)
 
 
 def label_columns(frame: pd.DataFrame, others: set[str], where: str) -> tuple[str, ...]:
@@ -291,7 +302,7 @@ def box_rows(
         return []
     table = read_table(path, dtype={"image": "string", "finding": "string"})
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
-    table[["image", "finding"]] = table[["image", "finding"]].apply(stripped)
+    table["image"], table["finding"] = slashed(stripped(table["image"])), stripped(table["finding"])
     rows, unused = [], []
     for number, box in enumerate(table.to_dict("records"), start=2):
         try:
