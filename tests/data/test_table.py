@@ -198,12 +198,26 @@ def test_a_line_is_named_though_rows_have_names_without_a_column(tmp_path, image
         table_source(tmp_path / "labels.csv", images, findings=["Edema"])
 
 
-def test_a_column_of_labels_with_a_wrong_cell_is_not_passed_over(tmp_path, images):
-    labels = write(tmp_path, {**FRAME, "Edema": [1, 0, 1], "Mass": ["1", "yes", "0"], "sex": ["f", "m", "1"]})
-    with pytest.warns(UserWarning, match="labels.csv: column 'Mass' is not taken for a finding, as line 3 holds 'yes'"
-                      ) as warned:
+def test_columns_that_are_not_taken_as_findings_are_named_once_with_what_they_hold(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "note": ["one", "two", "three"], "Edema": [1, 0, 1], "Mass": ["1", "yes", "0"],
+                              "Effusion": ["yes", "no", "no"], "Hernia": None, "Sex": ["f", "m", "1"]})
+    with pytest.warns(UserWarning) as warned:
         assert table_source(labels, images).findings == ("Edema",)
-    assert len(warned) == 1
+    assert [str(warning.message).split("labels.csv: ")[1] for warning in warned] == [
+        "not taken as findings: Effusion (line 2 holds 'yes'), note (line 2 holds 'one'), Mass (line 3 holds 'yes'), "
+        "Hernia (blank); a finding's cells are 1, 0, -1 or blank"]
+
+
+def test_of_many_columns_that_are_no_findings_six_are_named(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, **{f"C{k}": ["yes", "no", "no"] for k in range(8)}})
+    with pytest.warns(UserWarning, match=r"C5 \(line 2 holds 'yes'\) and 2 more; a finding's"):
+        table_source(labels, images)
+
+
+def test_a_table_without_labels_says_what_its_columns_hold(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "Edema": ["positive", "negative", None]})
+    with pytest.raises(AttrinetError, match=r"no column of labels; not taken as .*: Edema \(line 2 .*'positive'\)"):
+        table_source(labels, images)
 
 
 def test_an_empty_image_column_is_no_column(tmp_path, images):

@@ -32,6 +32,7 @@ from attrinet.data.walk import folders
 from attrinet.errors import AttrinetError
 
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
+NAMED = 6  # columns in one message
 SEVERAL = ""  # in place of a path: it cannot be told which file is meant
 
 
@@ -71,8 +72,6 @@ def table_source(
     need_columns(frame, findings, str(labels))
     if views and not view_column:
         raise AttrinetError("views are chosen but no view column is named; add --view-column")
-    if not findings:
-        raise AttrinetError(f"{labels}: no column holds only 1, 0, -1 and blank; name the findings with --findings")
     if not isinstance(uncertain, str):
         known(f"{labels}: uncertain", uncertain, findings)
     if not split_column and not abs(sum(fractions.values()) - 1) <= 0.01:  # also NaN
@@ -200,17 +199,26 @@ def slashed(paths: pd.Series) -> pd.Series:
 
 
 def label_columns(frame: pd.DataFrame, others: set[str], where: str) -> tuple[str, ...]:
-    """Columns whose every value is 1, 0, −1 or blank; a warning names those of which most are."""
-    found = []
+    """Columns whose every value is 1, 0, −1 or blank; one warning names those that are not, of the fewest different
+    values first. Raises AttrinetError where none is."""
+    found: list[str] = []
+    passed: dict[str, int] = {}
     for name in (column for column in frame.columns if column not in others):
         given = frame[name].notna()
         wrong = given & ~pd.to_numeric(frame[name], errors="coerce").isin([0, 1, -1])
         if given.any() and not wrong.any():
-            found.append(str(name))
-        elif 2 * wrong.sum() < given.sum():
-            warnings.warn(f"{where}: column {name!r} is not taken for a finding, as line {first_line(wrong)} holds "
-                          f"{str(frame[name][wrong].iloc[0])!r}; if it is one, write 1, 0, -1 or nothing there",
-                          stacklevel=3)
+            found.append(name)
+        elif name.casefold() not in ("age", "sex"):
+            first = str(frame[name][wrong].iloc[0])[:20] if wrong.any() else ""
+            holds = f"line {first_line(wrong)} holds {first!r}" if first else "blank"
+            passed[f"{name} ({holds})"] = frame[name].astype("string").nunique() or len(frame)
+    shown = ", ".join(sorted(passed, key=passed.__getitem__)[:NAMED])
+    more = f" and {len(passed) - NAMED} more" if len(passed) > NAMED else ""
+    said = f"not taken as findings: {shown or 'none'}{more}; a finding's cells are 1, 0, -1 or blank"
+    if not found:
+        raise AttrinetError(f"{where}: no column of labels; {said}")
+    if passed:
+        warnings.warn(f"{where}: {said}", stacklevel=3)
     return tuple(found)
 
 
