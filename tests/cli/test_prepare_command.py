@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,30 @@ def test_ctrl_c_stops_with_130_and_one_line(tmp_path):
     assert process.returncode == 130 and "Traceback" not in said
     assert said.splitlines()[-1].startswith("attrinet: stopped; ")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_size_that_cannot_train_is_said_with_the_nearest_that_can(tmp_path):
+    line = f"prepare phantom --n 30 --workers 1 --quiet --size 50 --out {tmp_path / 's'}"
+    with pytest.warns(UserWarning, match="a store of 50 pixels cannot train Attri-Net, .*: 48 and 52"):
+        assert CliRunner().invoke(cli, line.split()).exit_code == 0
+    line = f"prepare phantom --n 30 --workers 1 --quiet --size 52 --out {tmp_path / 't'}"
+    with warnings.catch_warnings(record=True) as warned:
+        CliRunner().invoke(cli, line.split())
+    assert not [warning for warning in warned if "pixels" in str(warning.message)]
+
+
+def test_findings_without_a_positive_to_validate_or_test_on_are_named(tmp_path):
+    (tmp_path / "png").mkdir()
+    rows = ["image,patient,split,Edema,Mass", "a,1,train,1,1", "b,2,train,0,0", "c,3,valid,0,1", "d,4,valid,0,1"]
+    for name in "abcd":
+        Image.new("L", (20, 20)).save(tmp_path / "png" / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",
+               tmp_path / "store", "--split-column", "split", "--size", 32, "--workers", 1, "--quiet"]
+    with pytest.warns(UserWarning) as warned:
+        CliRunner().invoke(cli, list(map(str, command)))
+    said = [str(warning.message) for warning in warned]
+    assert said == ["valid has no positive Edema: no AUC of that there"]
 
 
 def test_called_again_a_finished_store_says_that_unreadable_files_are_not_tried_again(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import click
@@ -46,15 +47,35 @@ def store_options(function):
 
 def run(source: Source, out: Path, verify: bool, quiet: bool, **options) -> None:
     """Prepare, verify where asked, and say what is there and what was left out."""
+    warn_of_size(options["size"])
     finished = (out / "meta.json").exists()
     store = prepare(source, out, progress=not quiet, **options)
     if verify:
         store.verify()
         click.echo(f"{out}: verified, every byte as written")
     click.echo(summary(store))
+    for split in ("valid", "test"):
+        if absent := without_positives(store, split):
+            warnings.warn(f"{split} has no positive {', '.join(absent)}: no AUC of that there", stacklevel=2)
     if finished and source.name != "shortcut" and store.meta["excluded"].get("unreadable"):  # a tag reads no file
         click.echo(f"{out}: was finished before, and unreadable files are not tried again; for that, delete it and run "
                    "the same command again")
+
+
+def warn_of_size(size: int) -> None:
+    """Before hours of work: what train will refuse."""
+    from attrinet.nets.geometry import geometry
+
+    try:
+        geometry(size)
+    except AttrinetError as error:
+        warnings.warn(f"a store of {size} pixels cannot train Attri-Net, only baselines: {error}", stacklevel=3)
+
+
+def without_positives(store: Store, split: str) -> list[str]:
+    """Findings that no image of a split has, where it has images."""
+    counts = store.meta["counts"][split]
+    return [f for f in store.findings if counts["images"] and not counts["findings"][f]["positive"]]
 
 
 def summary(store: Store) -> str:
