@@ -97,6 +97,7 @@ def test_the_index_links_everything_and_says_what_went_in_and_what_is_missing(ma
     assert store.meta["checksum"] in page and "Attri-Net, guidance mixed" in page and "model.depth=18" in page
     assert "not made: Table 4, rows + adversarial, + L1" in output and "not made: Figure" not in output
     assert "explained: 4 a finding" in page
+    assert "not all judged on the same images: there are 2 test sets" in output
 
 
 def test_seeds_are_one_row_and_the_tagged_store_is_a_table_of_its_own(made):

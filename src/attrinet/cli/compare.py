@@ -50,6 +50,10 @@ def command(runs, out, dataset, autoencoder, device, quiet) -> None:
     source = Source(device, autoencoder)
     evaluations = [one for run in dict.fromkeys(runs) for one in evaluations_of(run, source)]
     made = build_comparison(out, evaluations, dataset=dataset, source=source, progress=not quiet)
+    tests = {one.test for one in evaluations}
+    if len(tests) > 1:
+        click.echo(f"not all judged on the same images: there are {len(tests)} test sets, and methods are compared "
+                   "within each alone")
     for what, why in made.missing:
         click.echo(f"not made: {what}: {why}")
     click.echo(f"written: {out / 'index.md'}")
