@@ -78,7 +78,8 @@ def test_where_narrows_the_images(work):
 
 def test_explain_writes_pictures_and_arrays_that_sum_to_the_logit(work):
     done = attrinet("explain", "runs/tiny", "png/3.png", "png/4.png", "--format", "png,npz", cwd=work)
-    assert json.loads(done.stdout.splitlines()[0])["image"] == "png/3.png"
+    said = json.loads(done.stdout.splitlines()[0])
+    assert (said["image"], said["name"]) == ("png/3.png", "3")
     assert Image.open(work / "runs/tiny/explanations/3.png").size[0] > 500
     saved = np.load(work / "runs/tiny/explanations/4.npz")
     total = saved["bias"] + saved["contributions"].sum((1, 2), dtype=np.float64)
@@ -88,7 +89,7 @@ def test_explain_writes_pictures_and_arrays_that_sum_to_the_logit(work):
 def test_explain_of_some_findings_keeps_to_them(work):
     done = attrinet("explain", "runs/tiny", "png/3.png", "--findings", "Edema, Atelectasis", "--format", "npz", "--out",
                     "some", cwd=work)
-    assert list(json.loads(done.stdout.splitlines()[0])) == ["image", "Edema", "Atelectasis"]
+    assert list(json.loads(done.stdout.splitlines()[0])) == ["image", "name", "Edema", "Atelectasis"]
     saved, whole = np.load(work / "some/3.npz"), np.load(work / "runs/tiny/explanations/3.npz")
     assert saved["findings"].tolist() == ["Edema", "Atelectasis"]
     for name in ("logits", "bias", "thresholds", "contributions", "attribution"):
@@ -203,7 +204,7 @@ def test_a_negative_seed_is_refused_before_anything_is_written(work):
 
 def test_images_named_by_uids_keep_their_whole_name():
     names = [Path("a/1.2.840.1.1"), Path("a/1.2.840.1.2"), Path("b/1.2.840.1.2"), Path("x.y.dcm"), Path("x.y.PNG")]
-    assert unique_names(names) == ["1.2.840.1.1", "1.2.840.1.2", "1.2.840.1.2-2", "x.y", "x.y-2"]
+    assert unique_names(names, Path("nowhere")) == ["1.2.840.1.1", "1.2.840.1.2", "1.2.840.1.2-2", "x.y", "x.y-2"]
 
 
 def test_explain_never_writes_over_an_image_it_was_given(work):

@@ -49,7 +49,7 @@ def explain(work, *arguments):
 ])
 def test_every_finding_is_printed_with_its_own_probability_and_call(work, out, tmp_path, arguments, shown):
     said = explain(work, "--out", tmp_path, *arguments)
-    assert said.pop("image") == str(work / "image.png")
+    assert said.pop("image") == str(work / "image.png") and said.pop("name") == "image"
     assert said == {FINDINGS[c]: {"probability": pytest.approx(float(out.probabilities[0, c]), abs=1e-4),
                                   "called": bool(out.called[0, c])} for c in shown}
     assert np.load(tmp_path / "image.npz")["findings"].tolist() == [FINDINGS[c] for c in shown]
@@ -64,6 +64,60 @@ def test_the_arrays_are_all_that_the_model_says_of_the_image(work, out, tmp_path
     for name, values in expected.items():
         assert saved[name].dtype == np.float32
         np.testing.assert_allclose(saved[name], values.numpy(), atol=1e-6, err_msg=name)
+
+
+def names_of(*arguments):
+    """What the command says its files are called, an image each."""
+    done = CliRunner().invoke(cli, ["explain", *map(str, arguments), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    return [json.loads(said)["name"] for said in done.stdout.splitlines()[:-1]]
+
+
+@pytest.fixture
+def patients(work, tmp_path):
+    """Images of three patients under one name."""
+    paths = [tmp_path / f"patient{k}/view1_frontal.png" for k in range(3)]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes((work / "image.png").read_bytes())
+    return paths
+
+
+@pytest.mark.parametrize("kinds", ["png", "npz", "png,npz"])
+def test_images_of_one_name_never_overwrite_each_others_results_whichever_command_they_are_given_to(
+    work, patients, tmp_path, kinds, monkeypatch
+):
+    a, b, c = patients
+    options = "--format", kinds, "--findings", FINDINGS[0], "--out", tmp_path / "out"
+    first, second, third = "view1_frontal", "view1_frontal-2", "view1_frontal-3"
+    assert names_of(work / "model", a, b, *options) == [first, second]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    monkeypatch.chdir(c.parent)
+    assert names_of(work / "model", c.name, *options) == [third]
+    assert all(path.stat().st_mtime_ns == written for path, written in before.items())
+    assert names_of(work / "model", b, *options) == [second]  # again
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {first, second, third}
+    for path, name in zip(patients, (first, second, third), strict=True):
+        if "npz" in kinds:
+            assert np.load(tmp_path / f"out/{name}.npz")["image"] == str(path)
+        if "png" in kinds:
+            assert Image.open(tmp_path / f"out/{name}.png").info["image"] == str(path)
+
+
+def test_results_that_do_not_say_what_they_are_of_are_replaced(work, patients, tmp_path):
+    (tmp_path / "view1_frontal.npz").write_bytes(b"damaged")
+    Image.new("L", (4, 4)).save(tmp_path / "view1_frontal.png")
+    assert names_of(work / "model", patients[0], "--format", "npz", "--out", tmp_path) == ["view1_frontal"]
+
+
+def test_a_path_that_is_no_text_can_be_kept_too(work, tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")  # Latin-1
+    folder.mkdir()
+    (folder / "image.png").write_bytes((work / "image.png").read_bytes())
+    monkeypatch.chdir(folder)
+    for _ in range(2):
+        assert names_of(work / "model", "image.png", "--format", "png,npz", "--out", tmp_path / "out") == ["image"]
+    assert str(np.load(tmp_path / "out/image.npz")["image"]).endswith("/caf\\xe9/image.png")
 
 
 @pytest.mark.parametrize("kind, writes", [("npz", "numpy.savez_compressed"), ("png", "pathlib.Path.write_bytes")])

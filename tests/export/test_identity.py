@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from attrinet import AttrinetError
 from attrinet.cli import cli
@@ -60,6 +61,19 @@ def test_pictures_arrays_names_and_messages_never_show_it(model_folder, tmp_path
             if path.suffix == ".npz":
                 content = b"".join(np.load(path)[name].tobytes() for name in np.load(path).files)
             assert not traces(content), path
+
+
+def test_a_folder_named_after_the_patient_is_not_shown_where_identity_is_removed(model_folder, tmp_path):
+    folder, out = tmp_path / "Geheim", tmp_path / "out"
+    folder.mkdir()
+    image = radiograph(folder / "a.dcm")
+    for _ in range(2):  # and is known again
+        run(model_folder, image, "--dicom", "--identity", "remove", "--format", "png,npz", "--out", out)
+    assert [path.name for path in out.glob("*.png")] == ["a.png"]
+    hashed = str(np.load(out / "a.npz")["image"])
+    assert len(hashed) == 32 and Image.open(out / "a.png").info["image"] == hashed
+    run(model_folder, image, "--format", "npz", "--out", out)
+    assert str(np.load(out / "a.npz")["image"]) == str(image)
 
 
 def test_carried_objects_belong_to_the_same_patient_and_study(model, tmp_path):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 
 import click
 import numpy as np
+from PIL import Image
 
 from attrinet.cli.run_folder import device_option, home, make_folder, open_run
 from attrinet.data.images import bare_name
@@ -31,8 +35,11 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     """Predict IMAGEs (PNG, JPEG, DICOM) and show the evidence for every finding.
 
     PNG: image, contributions, attribution map and counterfactual, a line a finding; of a B-cos network, image and
-    contributions. NPZ: the same as float32 arrays, with probabilities, logits, bias and thresholds. A failing image
-    does not stop the others.
+    contributions. NPZ: the same as float32 arrays, with probabilities, logits, bias and thresholds. Both hold the
+    image's path as `image`. A failing image does not stop the others.
+
+    Files are called NAME, the image's file name; NAME-2 and so on where the folder, or this command, has another image
+    of that name. Each image's line of output says its `name`.
 
     \b
     DICOM (--dicom), in the study of the image:
@@ -40,8 +47,9 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
       NAME-seg.dcm   segmentation, a segment a finding: the fewest pixels that hold half of its evidence
       NAME-sc-N.dcm  secondary captures, one a finding: its contributions over the image
     --identity remove makes them nobody's: no attribute of patient and study is kept, UIDs are replaced (the same for
-    images of one study given in one command), an image whose BurnedInAnnotation is YES is refused. Files are named
-    after the image's file name, which you choose; nothing of its header goes into pictures, arrays or messages.
+    images of one study given in one command), an image whose BurnedInAnnotation is YES is refused; pictures and arrays
+    hold a hash of its path instead of the path. Files are named after the image's file name, which you choose; nothing
+    of its header goes into pictures, arrays or messages.
 
     \b
     Examples:
@@ -64,7 +72,7 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     writer = dicom_writer(model, shown, identity) if dicom else None
     folder = out or home(run) / "explanations"
     make_folder(folder)
-    failed, names = [], unique_names(images)
+    failed, names = [], unique_names(images, folder)
     endings = [f".{kind}" for kind in kinds]
     endings += ["-sr.dcm", "-seg.dcm", *(f"-sc-{k + 1}.dcm" for k in range(len(shown)))] if dicom else []
     targets = [folder / f"{name}{ending}" for name in names for ending in endings]
@@ -83,14 +91,14 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
             click.echo(f"attrinet: {error}", err=True)
             continue
         if "npz" in kinds:
-            save_npz(folder / f"{name}.npz", result, shown)
+            save_npz(folder / f"{name}.npz", result, shown, known_as(path)[identity])
         if "png" in kinds:
             from attrinet.report.figures import contributions_figure, explanation_figure, png
 
             draw = explanation_figure if isinstance(result, Explanation) else contributions_figure
-            picture = png(draw(image[0, 0].numpy(), result, 0, shown))
+            picture = png(draw(image[0, 0].numpy(), result, 0, shown), {"image": known_as(path)[identity]})
             write_atomically(folder / f"{name}.png", partial(Path.write_bytes, data=picture))
-        click.echo(line(path, result, shown))
+        click.echo(line(path, name, result, shown))
     if len(failed) < len(images):
         click.echo(f"written: {folder}")
     if failed:
@@ -107,17 +115,39 @@ def dicom_writer(model, findings: list[int], identity: str):
     return DicomWriter(model, findings, identity)
 
 
-def unique_names(images: tuple[Path, ...]) -> list[str]:
-    """File names to write: the image's own, numbered where two are the same."""
+def unique_names(images: Sequence[Path], folder: Path) -> list[str]:
+    """File names to write: the image's own, numbered where two are the same or the folder has another image's."""
     names: list[str] = []
     for path in images:
         own = bare_name(path)
         name, number = own, 1
-        while name in names:
+        while name in names or images_of(folder, name) - set(known_as(path).values()):
             number += 1
             name = f"{own}-{number}"
         names.append(name)
     return names
+
+
+def known_as(path: Path) -> dict[str, str]:
+    """--identity → what its files call an image: the whole path, which may name the patient, or a hash of it."""
+    whole = os.fsencode(path.resolve())
+    return {"carry": whole.decode(errors="backslashreplace"), "remove": blake2b(whole, digest_size=16).hexdigest()}
+
+
+def images_of(folder: Path, name: str) -> set[str]:
+    """What the NPZ and the PNG of a name call their images; earlier versions did not say it."""
+    found = set()
+    try:
+        with np.load(folder / f"{name}.npz") as saved:
+            found.add(str(saved["image"]))
+    except Exception:  # none there, or damaged in whatever way
+        pass
+    try:
+        with Image.open(folder / f"{name}.png", formats=("PNG",)) as picture:
+            found.add(picture.info["image"])
+    except Exception:
+        pass
+    return found
 
 
 def keep_images(images: tuple[Path, ...], targets: list[Path]) -> None:
@@ -129,18 +159,18 @@ def keep_images(images: tuple[Path, ...], targets: list[Path]) -> None:
                                 "--out")
 
 
-def save_npz(path: Path, out: AdditiveExplanation, shown: list[int]) -> None:
+def save_npz(path: Path, out: AdditiveExplanation, shown: list[int], image: str) -> None:
     names = ("probabilities", "logits", "attribution", "counterfactual", "contributions")
     arrays = {k: getattr(out, k)[0].cpu().numpy()[shown] for k in names if hasattr(out, k)}
-    arrays |= {"findings": np.array(out.findings)[shown], "bias": out.bias.cpu().numpy()[shown],
-               "thresholds": out.thresholds.cpu().numpy()[shown]}
+    arrays |= {"image": np.array(image), "findings": np.array(out.findings)[shown],
+               "bias": out.bias.cpu().numpy()[shown], "thresholds": out.thresholds.cpu().numpy()[shown]}
     write_atomically(path, lambda part: np.savez_compressed(part, **arrays))
 
 
-def line(path: Path, out: AdditiveExplanation, shown: list[int]) -> str:
+def line(path: Path, name: str, out: AdditiveExplanation, shown: list[int]) -> str:
     """One JSON object an image, so that the output can be piped on."""
     return json.dumps({
-        "image": str(path),
+        "image": str(path), "name": name,
         **{out.findings[c]: {"probability": round(float(out.probabilities[0, c]), 4),
                              "called": bool(out.called[0, c])} for c in shown},
     }, ensure_ascii=False)

@@ -313,9 +313,10 @@ def tidy(axes) -> None:
     axes.yaxis.label.set_size(8.5)
 
 
-def png(fig: Figure) -> bytes:
+def png(fig: Figure, texts: dict[str, str] | None = None) -> bytes:
+    """texts: to keep in the file, unseen."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None})
+    fig.savefig(buffer, format="png", metadata={"Software": None, **(texts or {})})
     return buffer.getvalue()
 
 
