@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from hashlib import blake2b
 
 import numpy as np
 import pytest
@@ -51,6 +52,7 @@ def test_every_finding_is_printed_with_its_own_probability_and_call(work, out, t
     said = explain(work, "--out", tmp_path, *arguments)
     assert said.pop("image") == str(work / "image.png") and said.pop("name") == "image"
     assert said == {FINDINGS[c]: {"probability": pytest.approx(float(out.probabilities[0, c]), abs=1e-4),
+                                  "threshold": pytest.approx(float(out.thresholds[c]), abs=1e-4),
                                   "called": bool(out.called[0, c])} for c in shown}
     assert np.load(tmp_path / "image.npz")["findings"].tolist() == [FINDINGS[c] for c in shown]
 
@@ -71,6 +73,10 @@ def names_of(*arguments):
     done = CliRunner().invoke(cli, ["explain", *map(str, arguments), "--device", "cpu"])
     assert done.exit_code == 0, done.output
     return [json.loads(said)["name"] for said in done.stdout.splitlines()[:-1]]
+
+
+def hashed(path):
+    return blake2b(os.fsencode(path), digest_size=16).hexdigest()
 
 
 @pytest.fixture
@@ -99,9 +105,9 @@ def test_images_of_one_name_never_overwrite_each_others_results_whichever_comman
     assert {path.stem for path in (tmp_path / "out").iterdir()} == {first, second, third}
     for path, name in zip(patients, (first, second, third), strict=True):
         if "npz" in kinds:
-            assert np.load(tmp_path / f"out/{name}.npz")["image"] == str(path)
+            assert np.load(tmp_path / f"out/{name}.npz")["image"] == hashed(path)
         if "png" in kinds:
-            assert Image.open(tmp_path / f"out/{name}.png").info["image"] == str(path)
+            assert Image.open(tmp_path / f"out/{name}.png").info["image"] == hashed(path)
 
 
 def test_results_that_do_not_say_what_they_are_of_are_replaced(work, patients, tmp_path):
@@ -117,7 +123,6 @@ def test_a_path_that_is_no_text_can_be_kept_too(work, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     for _ in range(2):
         assert names_of(work / "model", "image.png", "--format", "png,npz", "--out", tmp_path / "out") == ["image"]
-    assert str(np.load(tmp_path / "out/image.npz")["image"]).endswith("/caf\\xe9/image.png")
 
 
 @pytest.mark.parametrize("kind, writes", [("npz", "numpy.savez_compressed"), ("png", "pathlib.Path.write_bytes")])

@@ -35,8 +35,8 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     """Predict IMAGEs (PNG, JPEG, DICOM) and show the evidence for every finding.
 
     PNG: image, contributions, attribution map and counterfactual, a line a finding; of a B-cos network, image and
-    contributions. NPZ: the same as float32 arrays, with probabilities, logits, bias and thresholds. Both hold the
-    image's path as `image`. A failing image does not stop the others.
+    contributions. NPZ: the same as float32 arrays, with probabilities, logits, bias and thresholds. Both hold a hash
+    of the image's path. A failing image does not stop the others.
 
     Files are called NAME, the image's file name; NAME-2 and so on where the folder, or this command, has another image
     of that name. Each image's line of output says its `name`.
@@ -47,9 +47,8 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
       NAME-seg.dcm   segmentation, a segment a finding: the fewest pixels that hold half of its evidence
       NAME-sc-N.dcm  secondary captures, one a finding: its contributions over the image
     --identity remove makes them nobody's: no attribute of patient and study is kept, UIDs are replaced (the same for
-    images of one study given in one command), an image whose BurnedInAnnotation is YES is refused; pictures and arrays
-    hold a hash of its path instead of the path. Files are named after the image's file name, which you choose; nothing
-    of its header goes into pictures, arrays or messages.
+    images of one study given in one command), an image whose BurnedInAnnotation is YES is refused. Files are named
+    after the image's file name, which you choose; nothing of its header goes into pictures, arrays or messages.
 
     \b
     Examples:
@@ -91,12 +90,12 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
             click.echo(f"attrinet: {error}", err=True)
             continue
         if "npz" in kinds:
-            save_npz(folder / f"{name}.npz", result, shown, known_as(path)[identity])
+            save_npz(folder / f"{name}.npz", result, shown, known_as(path))
         if "png" in kinds:
             from attrinet.report.figures import contributions_figure, explanation_figure, png
 
             draw = explanation_figure if isinstance(result, Explanation) else contributions_figure
-            picture = png(draw(image[0, 0].numpy(), result, 0, shown), {"image": known_as(path)[identity]})
+            picture = png(draw(image[0, 0].numpy(), result, 0, shown), {"image": known_as(path)})
             write_atomically(folder / f"{name}.png", partial(Path.write_bytes, data=picture))
         click.echo(line(path, name, result, shown))
     if len(failed) < len(images):
@@ -121,17 +120,16 @@ def unique_names(images: Sequence[Path], folder: Path) -> list[str]:
     for path in images:
         own = bare_name(path)
         name, number = own, 1
-        while name in names or images_of(folder, name) - set(known_as(path).values()):
+        while name in names or images_of(folder, name) - {known_as(path)}:
             number += 1
             name = f"{own}-{number}"
         names.append(name)
     return names
 
 
-def known_as(path: Path) -> dict[str, str]:
-    """--identity → what its files call an image: the whole path, which may name the patient, or a hash of it."""
-    whole = os.fsencode(path.resolve())
-    return {"carry": whole.decode(errors="backslashreplace"), "remove": blake2b(whole, digest_size=16).hexdigest()}
+def known_as(path: Path) -> str:
+    """What its files call an image: a hash of the whole path, which may name the patient."""
+    return blake2b(os.fsencode(path.resolve()), digest_size=16).hexdigest()
 
 
 def images_of(folder: Path, name: str) -> set[str]:
@@ -172,5 +170,6 @@ def line(path: Path, name: str, out: AdditiveExplanation, shown: list[int]) -> s
     return json.dumps({
         "image": str(path), "name": name,
         **{out.findings[c]: {"probability": round(float(out.probabilities[0, c]), 4),
-                             "called": bool(out.called[0, c])} for c in shown},
+                             "threshold": round(float(out.thresholds[c]), 4), "called": bool(out.called[0, c])}
+           for c in shown},
     }, ensure_ascii=False)
