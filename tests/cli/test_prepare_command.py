@@ -102,5 +102,6 @@ def test_called_again_a_finished_store_says_that_unreadable_files_are_not_tried_
     command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",
                tmp_path / "store", "--size", 16, "--workers", 1, "--quiet"]
     first, second = (CliRunner().invoke(cli, list(map(str, command))).output for _ in range(2))
+    assert f"which, and why: {tmp_path / 'store' / 'excluded.csv'}" in first
     assert "1 unreadable" in first and "not tried again" not in first
     assert "unreadable files are not tried again; for that, delete it" in second

@@ -59,7 +59,9 @@ def test_what_is_left_out_is_counted_and_the_rest_is_what_read_image_gives(folde
     assert store.findings == ("Edema", "Effusion") and len(store) == 37
     assert store.meta["excluded"] == {"duplicate row": 1, "file missing": 1, "unreadable": 2}
     listed = pd.read_csv(folder / "store" / "excluded.csv")
-    assert sorted(listed["id"]) == ["im06", "im07"] and listed["reason"].str.contains("png").all()
+    assert listed["id"].tolist() == ["im05.png", "im00.png", "im06", "im07"]
+    assert listed["reason"].tolist()[:2] == ["line 7: file missing", "line 42: duplicate row"]
+    assert listed["reason"][2:].str.contains("png").all()
     for row in (0, 5, 36):
         want = read_image(store.manifest["source"][row], size=32)
         assert (store.batch([row]) == want).all()
@@ -190,7 +192,7 @@ def test_images_that_were_mended_are_read_when_the_same_call_goes_on(folder):
     for name, picture in pictures.items():
         (folder / "png" / name).write_bytes(picture)
     resumed = prepare(images, folder / "store", 32, progress=False)
-    assert len(resumed) == 37 and len(pd.read_csv(folder / "store" / "excluded.csv")) == 2
+    assert len(resumed) == 37 and len(pd.read_csv(folder / "store" / "excluded.csv")) == 4
     np.testing.assert_array_equal(resumed.images, prepare(images, folder / "whole", 32, progress=False).images)
 
 

@@ -1,5 +1,6 @@
 """The user's own table: any sensible layout is read, and what is wrong is named."""
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -275,6 +276,31 @@ def test_a_missing_file_is_missing_though_others_have_its_name(tmp_path):
     folder = pictures(tmp_path / "png", *SAME)
     source = table_source(labelled(tmp_path, [*SAME, "p900/frontal.png", "p901/frontal.png"]), folder)
     assert found(source, folder) == SAME and source.excluded["file missing"] == 2
+
+
+def test_every_row_that_is_left_out_is_told_with_its_line_and_reason(tmp_path):
+    folder = pictures(tmp_path / "png", "a.png", "x/b.png", "y/b.png", "d.png", "e.png")
+    names, views = ["a.png", None, "b.png", "c.png", "d.png", "e.png", "a.png"], ["PA"] * 4 + ["AP", "PA", "PA"]
+    labels = write(tmp_path, {"image": names, "patient": "1", "view": views, "Edema": [1, 1, 1, 1, 1, None, 1]})
+    source = table_source(labels, folder, view_column="view", views=["PA"])
+    assert source.left_out == [
+        ("", "line 3: no image name"), ("b.png", "line 4: several files of that name"),
+        ("c.png", "line 5: file missing"), ("d.png", "line 6: other view"), ("e.png", "line 7: no label"),
+        ("a.png", "line 8: duplicate row")]
+
+
+def test_many_missing_files_are_named_aloud_with_one_that_has_another_ending(tmp_path):
+    folder = pictures(tmp_path / "png", "a.png", "deep/3.png")
+    labels = labelled(tmp_path, ["a.png", "1.jpg", "deep/3.jpg", "4", "5.jpg"])
+    with pytest.warns(UserWarning, match=r"4 of 5 files are missing in .*png: 1.jpg, deep/3.jpg, 4, …; 3.png is there, "
+                                         r"the table says .jpg$"):
+        table_source(labels, folder)
+    with pytest.raises(AttrinetError, match=r"no image is left \(1 file missing\): 3.tif; 3.png is there, the .* .tif"):
+        table_source(labelled(tmp_path, ["3.tif"]), folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = labelled(tmp_path, ["a", "3", "4", "5", "..png"])
+        assert table_source(labels, pictures(folder, "4.png", "5.png")).excluded["file missing"] == 1
 
 
 def test_a_name_that_several_files_have_means_none_of_them(tmp_path):

@@ -86,9 +86,14 @@ def known(option: str, given: Iterable[str], choices: Sequence[str]) -> None:
             raise AttrinetError(f"{option}: {name!r} is unknown; {hint}There are {', '.join(choices)}")
 
 
-def leave_out(frame: pd.DataFrame, rows: pd.Series, reason: str, excluded: Counter[str]) -> pd.DataFrame:
-    """The frame without the rows (bool, one a row) that are left out for `reason`, which `excluded` counts."""
+def leave_out(
+    frame: pd.DataFrame, rows: pd.Series, reason: str, excluded: Counter[str], reasons: dict[int, str] | None = None
+) -> pd.DataFrame:
+    """The frame without the rows (bool, one a row) that are left out for `reason`, which `excluded` counts and
+    `reasons` keeps by the frame's index."""
     excluded[reason] += int(rows.sum())
+    if reasons is not None:
+        reasons |= dict.fromkeys(frame.index[rows.to_numpy(bool)], reason)
     return frame[~rows]
 
 

@@ -40,7 +40,8 @@ def prepare(
     size: pixels a side. intensity: see images.to_uint8; None takes the source's. workers: processes.
     Works in `out`.partial, which a later call with the same arguments takes up where this one ended, and renames it
     when complete. Called again on a finished store it does nothing. Unreadable images are left out, counted, and
-    listed with the reason in excluded.csv; a call that takes up an unfinished store tries them once more.
+    listed with the reason in excluded.csv, after source.left_out; a call that takes up an unfinished store tries them
+    once more.
 
     Raises AttrinetError for a broken source, a store of other data or options at `out`, a full disk, another process
     preparing the same folder, or when no image could be read.
@@ -214,6 +215,7 @@ def finish(source: Source, partial: Path, images: np.ndarray, done: np.ndarray, 
         with open(partial / "excluded.csv", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["id", "source", "reason"])
+            writer.writerows((name, "", reason) for name, reason in source.left_out)
             names = source.manifest[["id", "source"]].to_numpy()
             writer.writerows([*names[row], message] for row, message in sorted(failed.items()))
         excluded = Counter(source.excluded) + Counter({"unreadable": len(failed)})

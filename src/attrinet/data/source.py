@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ class Source:
         or "mask" (`rle`: COCO compressed run-length string over source_height × source_width; x…h are NaN).
         May be empty but has ANNOTATION_COLUMNS.
     excluded: reason → number of images the adapter left out ("lateral view", "no label", "duplicate row", …).
+    left_out: id and reason of each of them, where the adapter tells; goes to the store's excluded.csv.
     options: everything that was chosen, JSON-able; goes to the store's meta.json.
     read: `source` → float32 (H, W), any range, larger is brighter; raises AttrinetError naming the file. Picklable.
     intensity: how `prepare` maps `read`'s values to grey levels; see attrinet.data.images.to_uint8.
@@ -40,3 +41,4 @@ class Source:
     options: Mapping[str, object] = field(default_factory=dict)
     intensity: str = "paper"
     file_preprocessing: Mapping[str, object] | None = None
+    left_out: Sequence[tuple[str, str]] = ()

@@ -78,9 +78,12 @@ def table_source(
         raise AttrinetError(f"fractions {', '.join(map(str, fractions.values()))} of the patients: want three that add "
                             "up to 1")
     excluded: Counter[str] = Counter()
+    reasons: dict[int, str] = {}
+    asked = frame[image_column].fillna("")
 
-    frame = leave_out(frame, frame[image_column].isna(), "no image name", excluded)
-    frame = leave_out(frame, frame.duplicated([image_column, *named, *findings]), "duplicate row", excluded)
+    frame = leave_out(frame, asked == "", "no image name", excluded, reasons)
+    again = frame.duplicated([image_column, *named, *findings])
+    frame = leave_out(frame, again, "duplicate row", excluded, reasons)
     twice = frame[image_column].duplicated(keep=False)
     if twice.any():
         name = frame[image_column][twice].iloc[0]
@@ -89,8 +92,9 @@ def table_source(
                             "one row an image")
     called = frame[image_column].tolist()
     if views:
-        there, wanted = frame[view_column].dropna().unique(), [view.casefold() for view in views]
-        frame = leave_out(frame, ~frame[view_column].str.casefold().isin(wanted), "other view", excluded)
+        there, these = frame[view_column].dropna().unique(), [view.casefold() for view in views]
+        other = ~frame[view_column].str.casefold().isin(these)
+        frame = leave_out(frame, other, "other view", excluded, reasons)
         if frame.empty:
             raise AttrinetError(f"{labels}: no row has one of the views {', '.join(views)}; column {view_column!r} "
                                 f"holds {', '.join(there[:10]) or 'none'}")
@@ -98,11 +102,12 @@ def table_source(
         values = pd.DataFrame({f: uncertain_to_label(frame[f], policy_for(uncertain, f)) for f in findings})
     except AttrinetError as error:
         raise AttrinetError(f"{labels}: {error}") from error
-    frame = leave_out(frame, values.isna().all(axis=1), "no label", excluded)
+    frame = leave_out(frame, values.isna().all(axis=1), "no label", excluded, reasons)
     files = Files(images)
     paths = pd.Series([files.find(name) for name in frame[image_column]], frame.index, dtype=object)
-    frame = leave_out(frame, paths == SEVERAL, "several files of that name", excluded)
-    frame = leave_out(frame, paths[frame.index].isna(), "file missing", excluded)
+    frame = leave_out(frame, paths == SEVERAL, "several files of that name", excluded, reasons)
+    gone = first_missing(frame[image_column][paths[frame.index].isna()], files)
+    frame = leave_out(frame, paths[frame.index].isna(), "file missing", excluded, reasons)
     paths = paths[frame.index]
     for column in filter(None, (patient_column, split_column)):
         blank = frame[column].isna()
@@ -110,7 +115,10 @@ def table_source(
             raise AttrinetError(f"{labels}: line {first_line(blank)}: column {column!r} says nothing; fill it in, with "
                                 "no word that stands for a missing value (NA, None, nan)")
     if frame.empty:
-        raise AttrinetError(f"{labels}: no image is left ({counted(excluded)}); are the images in {images}?")
+        raise AttrinetError(f"{labels}: no image is left ({counted(excluded)}){gone}; are the images in {images}?")
+    lost, wanted = excluded["file missing"], excluded["file missing"] + len(frame)
+    if 5 * lost > wanted:
+        warnings.warn(f"{labels}: {lost} of {wanted} files are missing in {images}{gone}", stacklevel=2)
 
     twice = paths.duplicated(keep=False)
     if twice.any():
@@ -143,7 +151,8 @@ def table_source(
         "uncertain": uncertain if isinstance(uncertain, str) else dict(uncertain),
         "split": split_column or {"by": "patient", "fractions": dict(fractions), "seed": seed}, "views": list(views),
     }
-    source = Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options)
+    source = Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options,
+                    left_out=[(asked[k], f"line {k + 2}: {reasons[k]}") for k in sorted(reasons)])
     try:
         check(source)
     except AttrinetError as error:
@@ -272,6 +281,18 @@ class Files(Paths):
         found = ([path for path in found if path == Path(asked)] or
                  [path for path in found if path.name == parts[-1]] or found)
         return None if not found else SEVERAL if len(found) > 1 else str(self.folder / found[0])
+
+
+def first_missing(names: pd.Series, files: Files) -> str:
+    """The first three files that are missing, and one of them that is there with another ending; begins with ": "."""
+    if names.empty:
+        return ""
+    said = ": " + ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    for name in map(Path, names):
+        there = files.find(str(name.parent / bare_name(name))) if bare_name(name) != name.name else None
+        if there:
+            return f"{said}; {Path(there).name} is there, the table says {name.suffix}"
+    return said
 
 
 class Names:
