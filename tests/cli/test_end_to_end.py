@@ -166,6 +166,7 @@ def test_the_demo_tells_the_whole_story_and_goes_on_where_it_was(tmp_path):
 
 @pytest.mark.parametrize("arguments,message", [
     (("train", "nowhere.yaml"), "nowhere.yaml: no such configuration file"),
+    (("train", "runs/nowhere", "--resume"), "runs/nowhere: no run is there to go on with"),
     (("train", "tiny.yaml", "schedule.stesp=3"), "did you mean 'schedule.steps'"),
     (("train", "tiny.yaml"), "already holds a run"),
     (("train", "tiny.yaml", "run.accelerator=foo", "--out", "y"), "run.accelerator=foo, run.devices=1: not usable"),

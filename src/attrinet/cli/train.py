@@ -8,6 +8,7 @@ import click
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from attrinet.allocator import keep_freed_memory
+from attrinet.errors import AttrinetError
 from attrinet.train.config import load_config
 
 
@@ -29,6 +30,8 @@ def command(config: Path, overrides: tuple[str, ...], out: Path | None, resume: 
     """
     if config.is_dir():
         config, out = config / "config.yaml", out or config
+    elif resume and not config.exists() and not out:
+        raise AttrinetError(f"{config}: no run is there to go on with")
     settings = load_config(config, overrides)
     keep_freed_memory()
     if settings.model.kind == "attrinet":

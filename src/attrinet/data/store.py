@@ -133,7 +133,8 @@ class Store:
         for condition in where:
             column, sign, value = condition.partition("=")
             if not sign or column not in self.manifest.columns:
-                raise AttrinetError(f"--where {condition}: want COLUMN=VALUE; the columns are "
+                wrong = f"there is no column {column!r}" if sign else "want COLUMN=VALUE"
+                raise AttrinetError(f"--where {condition}: {wrong}; the columns are "
                                     f"{', '.join(map(str, self.manifest.columns))}")
             keep = keep & (self.manifest[column].astype("string") == value).fillna(False).to_numpy(bool)
         return np.flatnonzero(keep)
