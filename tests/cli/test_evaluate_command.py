@@ -242,11 +242,16 @@ def test_every_figure_stands_under_its_own_heading():
         },
         "localisation": together(pointing_game=measure("pointing game"), iou=measure("IoU")),
         "deletion": measure("deletion"), "insertion": measure("insertion"),
-        "faithfulness": {row: {**each, "sum_predicts_logit": {"r2": interval(0.7), "residual": interval(0.9)}}
+        "faithfulness": {row: {**each, "sum_predicts_logit": {"r2": interval(0.7), "residual": interval(0.9)},
+                               "called": 7, "blank": 0}
                          for row, each in together(flips=measure("calls flipped", 2)).items()},
     }
     found = cells(summary(metrics), keys)
     assert found == said | {("sensitivity", "mean"): "–", ("specificity", "mean"): "–"}
+    assert "left out" not in summary(metrics)
+    metrics["faithfulness"]["mean"]["blank"] = 5
+    assert ("without positive evidence, and left out: 0 of 4 annotated maps, 0 of 6 grids, 5 of 7 maps to delete and "
+            "insert by") in summary(metrics)
 
 
 def test_the_evaluation_of_other_images_is_not_overwritten_unasked(work, tmp_path):

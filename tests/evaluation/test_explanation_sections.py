@@ -165,6 +165,22 @@ def test_blank_maps_have_no_score_and_are_counted_and_score_0_as_published(model
         assert metrics["class_sensitivity_published"][name].value == 0
 
 
+def test_a_blank_map_is_no_order_to_delete_pixels_in_and_is_counted(model, store, judged):
+    blank = evaluate(model, Blank(), store, store.split("train"), model.chosen, perturbed=4, **QUICK)
+    assert blank.perturbation[["deletion", "insertion", "flips"]].isna().all(axis=None)
+    found = blank.metrics["faithfulness"]["mean"]
+    assert found["blank"] == found["called"] > 0 and np.isnan(found["flips"].value)
+    assert found["sum_predicts_logit"]["r2"].value == 0  # of all maps, as before
+    some = evaluate(model, BlankOn(store, model), store, store.split("train"), model.chosen, perturbed=25, **QUICK)
+    assert 0 < some.metrics["faithfulness"]["mean"]["blank"] < some.metrics["faithfulness"]["mean"]["called"]
+    for name, own in some.perturbation[some.perturbation["called"]].groupby("finding"):
+        section, told = some.metrics["faithfulness"][name], own["sum"] > 0
+        assert own.loc[told, ["deletion", "insertion", "flips"]].notna().all(axis=None)
+        assert section["blank"] == (~told).sum() == own["flips"].isna().sum()
+        assert section["flips"].value == pytest.approx(own.loc[told, "flips"].mean())
+    assert judged.metrics["faithfulness"]["mean"]["blank"] == 0
+
+
 def test_a_limit_holds_for_all_that_looks_at_maps_and_not_for_auc(model, store, judged):
     result, again = (evaluate(model, Anywhere(), store, store.split("train"), model.chosen, limit=5, **QUICK)
                      for _ in range(2))

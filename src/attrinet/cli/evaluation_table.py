@@ -51,10 +51,12 @@ def explanations(metrics: dict, names: list[str], width: int) -> list[str]:
     if "mean" in metrics.get("randomisation", {}):
         lines.append("correlation with the map of a model of shuffled weights: "
                      + cell(metrics["randomisation"]["mean"]) + left_out(metrics["randomisation"]))
-    blank = sum(metrics["class_sensitivity"][name]["blank"] for name in names)
-    if located["blank"] or blank:
+    grids = [metrics["class_sensitivity"][name] for name in names]
+    blank, perturbed = sum(own["blank"] for own in grids), faithful.get("mean", {"blank": 0, "called": 0})
+    if located["blank"] or blank or perturbed["blank"]:
         lines.append(f"without positive evidence, and left out: {located['blank']} of {located['annotated']} annotated "
-                     f"maps, {blank} of {sum(metrics['class_sensitivity'][name]['grids'] for name in names)} grids")
+                     f"maps, {blank} of {sum(own['grids'] for own in grids)} grids, {perturbed['blank']} of "
+                     f"{perturbed['called']} maps to delete and insert by")
     return lines + confounded(metrics.get("confounder"))
 
 

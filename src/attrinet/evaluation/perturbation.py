@@ -23,7 +23,8 @@ def perturb(scope: Scope, evidence: Evidence, model: Classifier, count: int, pro
     """perturbation.parquet: at most `count` called images a finding, and as many that are not called.
 
     logit, sum: of the map, with its negative part. deletion, insertion: areas under the curves; flips: 1 where the call
-    falls when the strongest tenth of the pixels is greyed; these three only for called images, NaN for the others.
+    falls when the strongest tenth of the pixels is greyed; these three only for called images whose map has positive
+    evidence, NaN for the others.
     """
     count = min(count, scope.limit or count)
     store, parts = scope.store, []
@@ -38,10 +39,19 @@ def perturb(scope: Scope, evidence: Evidence, model: Classifier, count: int, pro
                         "called": called, "logit": logits_of(model, images, c),
                         "sum": maps.sum((1, 2), dtype=np.float64),
                         "deletion": np.nan, "insertion": np.nan, "flips": np.nan}
-                if called:
-                    part |= follow(scope, model, images[:, 0].numpy(), maps, chunk, c)
+                told = called & (maps > 0).any((1, 2))
+                if told.any():
+                    found = follow(scope, model, images[told, 0].numpy(), maps[told], chunk[told], c)
+                    part |= {name: spread(values, told) for name, values in found.items()}
                 parts.append(pd.DataFrame(part))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=PERTURBATION)
+
+
+def spread(values: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """The values at the places that are told, NaN at the others."""
+    out = np.full(len(told), np.nan)
+    out[told] = values
+    return out
 
 
 def follow(
@@ -69,14 +79,16 @@ def logits_of(model: Classifier, images: Tensor, finding: int) -> np.ndarray:
 
 
 def perturbation_sections(scope: Scope, table: pd.DataFrame) -> dict:
-    """deletion and insertion (area, of finding and mean), and faithfulness."""
+    """deletion and insertion (area, of finding and mean), and faithfulness; blank: called images whose map has no
+    positive evidence, which deletion, insertion and flips leave out."""
     found = by_finding(scope, table, ["deletion", "insertion", "flips"])
     sums = sum_intervals(scope, table)
     faithfulness = {}
     for name, values in found.items():
         own = table if name == "mean" else table[table["finding"] == name]
         faithfulness[name] = {"sum_predicts_logit": sums[name], "flips": values["flips"], "images": len(own),
-                              "called": int(own["called"].sum())}
+                              "called": int(own["called"].sum()),
+                              "blank": int((own["called"].astype(bool) & own["flips"].isna()).sum())}
     return {
         "deletion": {name: values["deletion"] for name, values in found.items()},
         "insertion": {name: values["insertion"] for name, values in found.items()},

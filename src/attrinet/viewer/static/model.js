@@ -34,7 +34,7 @@ function summary(evaluation) {
   const disease = evaluation.disease_sensitivity?.true_positives ?? {}, sensitivity = evaluation.class_sensitivity ?? {};
   const share = (v) => (v == null ? "–" : number(v));
   const tile = (value, label, note) => make("div", { className: "tile" }, make("b", { textContent: value }), label, make("br"), make("span", { className: "muted small", textContent: note }));
-  const tiles = [tile(interval({ value: evaluation.auc.mean.value }), "mean AUC", evaluation.auc.mean.low == null ? "no interval: one patient decides" : `95 % interval ${number(evaluation.auc.mean.low, 3)} to ${number(evaluation.auc.mean.high, 3)}`)];
+  const tiles = [tile(interval({ value: evaluation.auc.mean.value }), "mean AUC", evaluation.auc.mean.low == null ? "no interval (too few patients, or all draws agree)" : `95 % interval ${number(evaluation.auc.mean.low, 3)} to ${number(evaluation.auc.mean.high, 3)}`)];
   if (sensitivity.mean != null) tiles.push(tile(share(sensitivity.mean), "class sensitivity", "chance 0.25, best 1"));
   if (disease.mean) tiles.push(tile(`${interval({ value: disease.mean.enrichment?.value }, 1)} ×`, "evidence in the lesion", "denser than by chance, true positives"));
   const head = ["finding", "AUC [95 % interval]", "threshold", "sensitivity", "specificity", "class sensitivity", "evidence in the lesion"];
