@@ -40,6 +40,13 @@ class Facts:
     def guided(self) -> str:
         return self.config.get("guidance", {}).get("mode", "none")
 
+    @property
+    def rival(self) -> str:
+        """Whose explanations the metrics judge, where it is not the model's own: "Grad-CAM, as published"; else ""."""
+        judged = self.metrics.get("explainer", {})
+        name = judged.get("name", self.kind)
+        return "" if name == self.kind else name + (", as published" if judged.get("as_published") else "")
+
 
 def gather(
     model, title: str, *, run: str | Path | None = None, store=None, metrics: Mapping | None = None

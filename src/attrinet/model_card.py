@@ -68,7 +68,7 @@ def metrics(facts: Facts) -> Section:
     known = [("Prediction", "AUC; sensitivity and specificity at Youden's threshold of the validation images")]
     if "class_sensitivity" in facts.metrics:
         known.append(("Explanation", "class sensitivity (2×2 grids, chance 0.25) and disease sensitivity (share of "
-                                     "positive evidence inside the annotated lesion)"))
+                                     "positive evidence inside the annotated lesion)" + of_rival(facts)))
     known.append(("Uncertainty", f"95 % bootstrap intervals over patients, {facts.metrics['draws']:,} draws; they do "
                                  "not contain the spread between trainings"))
     return Section("Metrics", tuple(known), ("why these suit the intended use",))
@@ -121,11 +121,15 @@ def quantitative(facts: Facts) -> Section:
         return Section("Quantitative analyses", (), ("results: no evaluation was at hand",))
     known = [(f"AUC, {name}", interval(value, 3)) for name, value in m["auc"].items()]
     if "class_sensitivity" in m:
-        known.append(("Class sensitivity, mean", number(m["class_sensitivity"]["mean"], 3)))
+        known.append(("Class sensitivity, mean", number(m["class_sensitivity"]["mean"], 3) + of_rival(facts)))
         inside = m["disease_sensitivity"]["all"].get("mean")
         if inside:
-            known.append(("Disease sensitivity, mean", interval(inside["inside"], 3)))
+            known.append(("Disease sensitivity, mean", interval(inside["inside"], 3) + of_rival(facts)))
     return Section("Quantitative analyses", tuple(known), ("results within groups of patients",))
+
+
+def of_rival(facts: Facts) -> str:
+    return f"; of {facts.rival}, not of the model's own explanation" if facts.rival else ""
 
 
 def ethics(facts: Facts) -> Section:

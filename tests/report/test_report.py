@@ -24,6 +24,7 @@ from attrinet.errors import AttrinetError
 from attrinet.facts import changed_since, drawn, gather, shared_patients
 from attrinet.hub import save_pretrained
 from attrinet.nets.attrinet import AttriNet
+from attrinet.posthoc.build import build
 from attrinet.report import figures
 from attrinet.report.build import build_report, read_evaluation
 from attrinet.report.claim import ITEMS, claim
@@ -203,6 +204,36 @@ def test_figures_and_probabilities_on_the_page_are_those_of_the_evaluation(runs,
         said = f"Edema\np = {p:.2f} {'≥' if p >= calls['threshold'] else '<'} {calls['threshold']:.2f}"
         head = f'<h3>{example.why}</h3><p class="muted">{example.id} '
         assert said in page.split(head)[1].split("</figure>")[0]
+
+
+def test_a_report_of_a_rival_s_explanations_names_it_wherever_their_figures_stand(runs, store, tmp_path):
+    model, folder = runs["theirs"]
+
+    def rebuild(model):
+        return build("gradcam", model, as_published=True)
+
+    run_evaluation(Run(folder, model, None), store.select(model.findings), "test", (), tmp_path / "gradcam", draws=10,
+                   grids=4, progress=False, rebuild=rebuild, named="gradcam", as_published=True)
+    page = build_report(tmp_path / "r.html", title="theirs", model=model, store=store, run=folder,
+                        evaluation=tmp_path / "gradcam").read_text()
+    page, own = html.unescape(page), html.unescape(page_of(runs, "ours", store))
+    assert "explanations judged: those of <b>Grad-CAM, as published</b>" in page.split("</header>")[0]
+    assert "</b>class sensitivity of Grad-CAM, as published<br>" in page
+    card = re.search(r'<h2 id="card">.*?<h2 id="claim">', page, re.S)[0]
+    for what in ("Explanation", "Class sensitivity, mean"):
+        assert "of Grad-CAM, as published, not of" in card.split(f"<dt>{what}</dt>")[1].split("</dd>")[0]
+    assert "explanations judged" not in own and "not of the model's own" not in own
+
+
+def test_a_missing_interval_of_the_mean_auc_is_not_laid_on_one_patient(runs, store, tmp_path):
+    model, folder = runs["theirs"]
+    moved = shutil.copytree(folder / "evaluation", tmp_path / "evaluation")
+    metrics = json.loads((moved / "metrics.json").read_text())
+    metrics["auc"]["mean"] = {"value": 1.0, "low": None, "high": None}  # every draw gave 1
+    (moved / "metrics.json").write_text(json.dumps(metrics))
+    page = build_report(tmp_path / "r.html", title="theirs", model=model, store=store, run=folder,
+                        evaluation=moved).read_text()
+    assert "<b>1.000</b>mean AUC<br><span class=\"muted\">no interval (too few patients, or all draws agree)" in page
 
 
 def test_an_evaluation_of_other_weights_is_not_reported(runs, store, tmp_path):

@@ -64,8 +64,7 @@ def build_report(
                             "was made on with --store")
     store.require_judged(metrics, evaluation)
     facts = gather(model, title, run=run, store=store, metrics=metrics)
-    own_explainer = metrics.get("explainer", {}).get("name", model.name) == model.name
-    localisation = judged.localisation if own_explainer else judged.localisation.iloc[:0]
+    localisation = judged.localisation.iloc[:0] if facts.rival else judged.localisation
     answers, unanswered = claim(facts)
     typical, wrong = choose(predictions, findings)
     best, worst = best_and_worst(predictions)
@@ -82,7 +81,7 @@ def build_report(
         worst=show(worst), wrong=show(wrong),
         failures=[(f, cases_picture(model, store, row_of, f)) for f in failures(predictions, findings)],
         evidence=evidence_picture(model, store, row_of, localisation),
-        extremes=located_picture(model, store, row_of, localisation), own_explainer=own_explainer,
+        extremes=located_picture(model, store, row_of, localisation),
         centers=figures.data_uri(figures.global_figure(model.global_explanation()))
         if hasattr(model, "global_explanation") else None,
         card=model_card(facts), claim=answers, unanswered=unanswered,
