@@ -1,8 +1,18 @@
 """attrinet global: what is compared, and what is said of it."""
 
-import numpy as np
+import json
 
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from attrinet.cli import cli
 from attrinet.cli.global_ import COMPARED, compared
+from attrinet.data.phantom import phantom_source
+from attrinet.data.prepare import prepare
+from attrinet.folder import save_model
+from attrinet.nets.attrinet import AttriNet
+from attrinet.train.config import Config, dump_config
 
 
 class Numbered:
@@ -28,3 +38,40 @@ def test_the_patients_compared_are_drawn_from_all_and_come_once_each():
 
 def test_with_fewer_patients_all_are_compared():
     assert len(compared(Numbered(7), 0, 1)) == 7
+
+
+HARDLY = "but the model has hardly learned this finding (validation AUC 0.52): train longer before you trust this"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run whose every centre raises an alarm; at the step that was kept, Edema has an AUC of 0.52."""
+    monkeypatch.setattr("attrinet.metrics.suspicious_center.ALARM", -2)
+    store = prepare(phantom_source(60, 32, seed=3), tmp_path / "store", 32, progress=False)
+    config = Config()
+    config.data.store = str(store.path)
+    model = AttriNet(["Edema", "Cardiomegaly"], 32, width=2, critic=False)
+    save_model(model, tmp_path / "run/best", thresholds=dict.fromkeys(model.findings, 0.5),
+               preprocessing=store.preprocessing)
+    (tmp_path / "run/config.yaml").write_text(dump_config(config))
+    (tmp_path / "run/best/training.json").write_text(json.dumps({"step": 20}))
+    log = [{"step": 10, "kind": "valid", "auc": {"Edema": 0.9, "Cardiomegaly": 0.5}},
+           {"step": 20, "kind": "train"}, {"step": 20, "kind": "valid", "auc": {"Edema": 0.52, "Cardiomegaly": 0.8}}]
+    (tmp_path / "run/metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("named", ["", "best"])
+def test_an_alarm_for_a_finding_that_was_hardly_learned_says_so(run, named):
+    done = CliRunner().invoke(cli, ["global", str(run / named), "--store", str(run.parent / "store")])
+    assert done.exit_code == 0, done.output
+    alarms = {line.split(" is strong")[0].split(" of ")[1]: line for line in done.output.splitlines()
+              if line.startswith("suspicious:")}
+    assert alarms["Edema"].endswith(HARDLY)
+    assert alarms["Cardiomegaly"].endswith("Look there in global.png before you trust it")
+
+
+def test_without_a_log_an_alarm_says_nothing_of_how_well_the_finding_was_learned(run):
+    (run / "metrics.jsonl").unlink()
+    done = CliRunner().invoke(cli, ["global", str(run)])
+    assert done.output.count("Look there in global.png") == 2 and "hardly learned" not in done.output

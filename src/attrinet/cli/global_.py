@@ -12,11 +12,14 @@ from attrinet.cli.run_folder import Run, home, open_run, store_option
 from attrinet.data.sampling import generator_for
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.facts import read_json
 from attrinet.files import write_json
 from attrinet.metrics.suspicious_center import ALARM, Suspicion, suspicious_center
 from attrinet.nets.attrinet import GlobalExplanation
 from attrinet.report.figures import global_figure, png
+from attrinet.train.log import read_log
 
+LEARNED = 0.6  # validation AUC of a finding from which an alarm for it is worth a look
 COMPARED = 300  # training images with and without a finding whose detail is compared; one a patient
 
 
@@ -29,7 +32,8 @@ def command(run: Path, store: Path | None, out: Path | None) -> None:
 
     Writes the class centres and classifier weights of every finding (global.png, global.npz) and, where the images it
     was trained on are at hand, how suspicious every positive centre is (suspicion.json): whether it is strongest where
-    images of different patients repeat each other in fine detail, as a tag does and anatomy does not.
+    images of different patients repeat each other in fine detail, as a tag does and anatomy does not. This needs a
+    trained model: the centres of one that has learned nothing are strong anywhere.
 
     \b
     Examples:
@@ -41,15 +45,29 @@ def command(run: Path, store: Path | None, out: Path | None) -> None:
     folder = out or home(run) / "global"
     data = opened.store_if_there(store, "centres not judged")
     scores = write_global(opened, data, folder)
+    aucs = validation_aucs(home(run))
     for name, found in scores.items():
         if found.alarm:
             click.echo(f"suspicious: the positive centre of {name} is strong near row {found.row}, column "
                        f"{found.column}, where images of different patients repeat each other (score "
-                       f"{found.score:.2f}, alarm from {ALARM}). Look there in global.png before you trust it")
+                       f"{found.score:.2f}, alarm from {ALARM}){advice(aucs.get(name))}")
     if scores and not any(found.alarm for found in scores.values()):
         click.echo(f"no suspicious centre: highest score {max(found.score for found in scores.values()):.2f}, alarm "
                    f"from {ALARM}. A shortcut whose place changes from image to image is not found this way")
     click.echo(f"written: {folder}")
+
+
+def validation_aucs(run: Path) -> dict[str, float | None]:
+    """Finding → AUC of the kept model on the validation images; {} where no log of its training is at hand."""
+    step = read_json(run, "best/training.json").get("step")
+    return next((r["auc"] for r in read_log(run / "metrics.jsonl") if (r["kind"], r["step"]) == ("valid", step)), {})
+
+
+def advice(auc: float | None) -> str:
+    if auc is None or auc >= LEARNED:
+        return ". Look there in global.png before you trust it"
+    return (f", but the model has hardly learned this finding (validation AUC {auc:.2f}): train longer before you "
+            "trust this")
 
 
 def write_global(run: Run, store: Store | None, folder: Path) -> dict[str, Suspicion]:
