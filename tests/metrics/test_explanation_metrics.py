@@ -65,6 +65,12 @@ def test_confounder_sensitivity_counts_the_tag_among_the_strongest_tenth():
         confounder_sensitivity(center, np.zeros((10, 10), bool))
 
 
+def test_a_small_tag_on_a_small_map_is_all_or_nothing():
+    center = np.array([[4.0, 3], [2, -1]])
+    scores = [confounder_sensitivity(center, np.eye(4, dtype=bool)[k].reshape(2, 2)) for k in range(4)]
+    assert scores == [1, 0, 0, 0]  # a tenth of four pixels is one
+
+
 def test_pixels_tied_at_the_edge_of_the_top_share_count_as_far_as_there_is_room():
     tag = np.zeros((10, 10), bool)
     tag[0, :4] = True
