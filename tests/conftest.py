@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-# a shell that starts the tests in the background, or nohup, has these ignored, also in what the tests start
+# a shell that starts the tests in the background has it ignored, also in what the tests start
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)  # tiny networks: more threads only get into each other's way
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -287,7 +287,9 @@ def test_of_two_processes_one_says_what_is_wrong_with_the_folder(config, tmp_pat
 def test_a_closed_terminal_stops_as_ctrl_c_does(config, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(config("schedule.steps=4000", "run.checkpoint_every=4000")))
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)  # what starts under nohup ignores it
     process = start(file, tmp_path / "run")
+    signal.signal(signal.SIGHUP, before)
     wait_for(lambda: lines(tmp_path / "run") >= 1, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 130, process.stderr.read()
