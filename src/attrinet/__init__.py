@@ -30,7 +30,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """The public names, imported when first asked for: `attrinet --help` and worker processes need no torch."""
+    """The public names, imported when first asked for: `attrinet --help` needs no torch."""
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"attrinet.{home}"), name)

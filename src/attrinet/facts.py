@@ -61,7 +61,7 @@ def gather(
     same = bool(trained_on) and store is not None and Path(trained_on).resolve() == store.path.resolve()
     if metrics is None:
         metrics = read_json(folder, "evaluation/metrics.json")
-    if other := changed_since(metrics, model):
+    if other := changed_since(metrics, model, weights_hash(model)):
         raise AttrinetError(f"{title}: its evaluation is of other {other} than the model has now; run attrinet "
                             "evaluate again")
     return Facts(
@@ -76,9 +76,10 @@ def gather(
     )
 
 
-def changed_since(metrics: Mapping, model) -> str:
-    """What a model was evaluated with and no longer has: "weights", "thresholds", or "" where all is as it was."""
-    if metrics.get("weights", (own := weights_hash(model))) != own:
+def changed_since(metrics: Mapping, model, weights: str) -> str:
+    """What a model, whose weights_hash is `weights`, was evaluated with and no longer has: "weights", "thresholds", or
+    "" where all is as it was."""
+    if metrics.get("weights", weights) != weights:
         return "weights"
     judged = {name: call["threshold"] for name, call in metrics.get("calls", {}).items() if "threshold" in call}
     now = dict(zip(model.findings, model.thresholds.tolist(), strict=True))

@@ -24,6 +24,7 @@ from attrinet.errors import AttrinetError
 from attrinet.facts import changed_since, drawn, gather, shared_patients
 from attrinet.hub import save_pretrained
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import build
 from attrinet.report import figures
 from attrinet.report.build import build_report, read_evaluation
@@ -254,7 +255,7 @@ def test_an_evaluation_of_other_thresholds_is_not_reported(runs, store, tmp_path
     model, folder = runs["ours"]
     moved = copy.deepcopy(model)
     moved.thresholds.fill_(0.123)
-    assert not changed_since(read_evaluation(folder / "evaluation").metrics, model)
+    assert not changed_since(read_evaluation(folder / "evaluation").metrics, model, weights_hash(model))
     with pytest.raises(AttrinetError, match="ours: its evaluation is of other thresholds than the model has now; run"):
         build_report(tmp_path / "report.html", title="ours", model=moved, store=store, run=folder,
                      evaluation=folder / "evaluation")

@@ -14,6 +14,7 @@ from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.evaluations import AS_PUBLISHED, OWN
 from attrinet.facts import changed_since, read_json
+from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import NAMES, build, open_autoencoder
 from attrinet.report.compare_build import build_comparison
 from attrinet.report.compare_runs import TRAINED_ON, Judged, read_run
@@ -68,8 +69,10 @@ def evaluations_of(run: Path, source: Source) -> list[Judged]:
     unusual = {k: v for k, v in config.items() if v != usual[k] and k not in (*NOT_UNUSUAL, *BOOKKEEPING)}
     trained_on = read_json(run, "best/training.json").get("data", config["data.store"])
     found = read_run(run, config | {TRAINED_ON: json.dumps(trained_on, sort_keys=True)}, unusual, NAMES)
+    model = source.run(run).model
+    weights = weights_hash(model)
     for one in found:
-        if other := changed_since(one.metrics, source.run(run).model):
+        if other := changed_since(one.metrics, model, weights):
             raise AttrinetError(f"{one.folder}: is of other {other} than {run} has now; run attrinet evaluate again")
     return found
 
