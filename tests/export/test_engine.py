@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -63,6 +65,28 @@ def test_the_map_of_a_faster_engine_is_still_the_decision(precision, export, qui
     assert (got.probabilities - want.probabilities).abs().max() <= verify.LOSSY_PROBABILITY
     torch.testing.assert_close(got.bias + got.contributions.sum((2, 3)), got.logits, rtol=0, atol=1e-4)
     torch.testing.assert_close(model.logits(images), got.logits)
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from attrinet.export.openvino import openvino_maps
+first = openvino_maps(Path(sys.argv[1]), "float32")
+second = openvino_maps(Path(sys.argv[1]), "float32")
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_still_heard_after_two_engines_are_gone(export, tmp_path):
+    export("float32")
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, tmp_path / "engine" / "model.xml"], capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout == "interrupted\n", (done.returncode, done.stderr)
 
 
 def test_fastest_keeps_one_and_says_what_was_measured(export, quiet_folder, tmp_path):

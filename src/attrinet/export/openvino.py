@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,27 @@ COMPUTED_IN = {"float32": "f32", "bfloat16": "bf16", "int8": "bf16"}
 """Precision → of what is not said to be integers; a processor without bfloat16 takes float32."""
 
 
+@cache
+def core() -> openvino.Core:
+    """One for the process, never freed: a Core gives its thread another stack for signals, and takes the memory back
+    even where a later Core's stack still leads to it; the next signal, Ctrl-C too, would then end the process."""
+    return openvino.Core()
+
+
 def write_openvino(onnx_file: Path, path: Path) -> None:
     """path: NAME.xml; NAME.bin, float32 weights, comes beside it."""
-    openvino.save_model(openvino.Core().read_model(onnx_file), path, compress_to_fp16=False)
+    openvino.save_model(core().read_model(onnx_file), path, compress_to_fp16=False)
 
 
 def precisions() -> tuple[str, ...]:
     """Those that this processor has; where it does not compute in bfloat16, OpenVINO would fall back to float32."""
-    bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    bfloat16 = "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return tuple(name for name in PRECISIONS if name != "bfloat16" or bfloat16)
 
 
 def compiled(path: Path, precision: str) -> openvino.CompiledModel:
     """The files for the CPU, with as many threads as PyTorch has."""
-    return openvino.Core().compile_model(path, "CPU", {
+    return core().compile_model(path, "CPU", {
         "INFERENCE_PRECISION_HINT": COMPUTED_IN[precision], "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     })
