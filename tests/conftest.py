@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-# a shell that starts the tests in the background has it ignored, also in what the tests start
+# what starts the tests may ignore or block these (a shell, in the background), and what they start inherits it
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 torch.set_num_threads(1)  # tiny networks: more threads only get into each other's way
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
