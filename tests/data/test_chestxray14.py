@@ -243,7 +243,10 @@ def test_prepare_leaves_out_what_cannot_be_read_and_names_it(root, tmp_path):
     store = prepare(chestxray14_source(root), tmp_path / "store", 32, progress=False)
     assert store.meta["excluded"] == {"duplicate row": 1, "in neither list": 1, "file missing": 1, "unreadable": 1,
                                       "listed without a row of labels": 1}
-    assert pd.read_csv(tmp_path / "store" / "excluded.csv")["id"].tolist() == [BROKEN]
+    listed = pd.read_csv(tmp_path / "store" / "excluded.csv", dtype=str)
+    assert listed["id"].iloc[-1] == BROKEN and listed["source"].notna().tolist() == [False] * 4 + [True]
+    assert listed["reason"].iloc[:-1].value_counts().to_dict() | {"unreadable": 1} == store.meta["excluded"]
+    assert UNLABELLED in listed.set_index("reason")["id"]["listed without a row of labels"]
     assert store.meta["intensity"] == "paper" and len(store) == 8
     json.dumps(store.meta)
 

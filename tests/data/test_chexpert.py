@@ -266,7 +266,10 @@ def test_a_share_of_train_can_validate_and_then_the_official_validation_images_t
 def test_prepare_leaves_out_what_cannot_be_read_and_names_it(small, localize, tmp_path):
     store = prepare(chexpert_source(small, chexlocalize=localize), tmp_path / "store", 64, progress=False)
     assert store.meta["excluded"] == {"duplicate row": 1, "lateral view": 3, "file missing": 1, "unreadable": 1}
-    assert pd.read_csv(tmp_path / "store" / "excluded.csv")["id"].tolist() == ["patient00003_study1_view1_frontal"]
+    listed = pd.read_csv(tmp_path / "store" / "excluded.csv", dtype=str)
+    assert listed["id"].iloc[-1] == "patient00003_study1_view1_frontal"
+    assert listed["reason"].iloc[:-1].value_counts().to_dict() | {"unreadable": 1} == store.meta["excluded"]
+    assert listed["id"][listed["reason"] == "lateral view"].str.endswith("_lateral").all()
     assert store.meta["intensity"] == "paper" and store.findings == FINDINGS and len(store) == 7
 
 

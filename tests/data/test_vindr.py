@@ -310,7 +310,9 @@ def test_a_prepared_box_lies_on_the_pixels_that_were_drawn_on(request, tmp_path,
     source = vindr_source(request.getfixturevalue(edition))
     store = prepare(source, tmp_path / "store", 80, keep_aspect=keep_aspect, progress=False)
     assert store.meta["excluded"] == {k: v for k, v in source.excluded.items() if v} | {"unreadable": 1}
-    assert pd.read_csv(tmp_path / "store" / "excluded.csv")["id"].tolist() == [name(BROKEN)]
+    listed = pd.read_csv(tmp_path / "store" / "excluded.csv", dtype=str)
+    assert listed["id"].iloc[-1] == name(BROKEN)
+    assert listed["reason"].iloc[:-1].value_counts().to_dict() | {"unreadable": 1} == store.meta["excluded"]
     drawn = {"a": HEART, "e": FIBROSIS} | ({"7": None} if edition == "physionet" else {})
     for image, finding in drawn.items():
         k = list(store.ids).index(name(image))

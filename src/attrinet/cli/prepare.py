@@ -95,7 +95,7 @@ def summary(store: Store) -> str:
         lines.append(row + f"{store.meta['annotated'].get(finding, 0):>12}")
     left = [f"{count} {reason}" for reason, count in store.meta["excluded"].items() if count]
     lines.append("left out: " + ("; ".join(left) if left else "nothing"))
-    if store.meta["excluded"].get("unreadable") or left and store.meta["adapter"] == "table":  # which tells all
+    if left:
         lines.append(f"which, and why: {store.path / 'excluded.csv'}")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from attrinet.data import annotations as notes
 from attrinet.data.images import read_grey
 from attrinet.data.manifest import (
+    by_name,
     first_line,
     in_several_splits,
     known,
@@ -39,6 +40,7 @@ BOXES = "BBox_List_2017.csv"
 BOX_NAMES = {"Infiltrate": "Infiltration"}  # what only the box list calls so
 SIDE = 1024  # pixels of the distributed PNG: boxes refer to it, whatever the size of the copy at hand
 FOLDER = r"images(_0?\d?\d)?"  # images/, or images_001/ … images_012/
+NO_ROW = "listed without a row of labels"
 SHAPE = "images_001/images/00000001_000.png or images/00000001_000.png, and so on"
 
 
@@ -69,9 +71,12 @@ def chestxray14_source(
 
     excluded: Counter[str] = Counter()
     frame = read_labels(table, findings)
-    frame = one_row_an_image(frame, str(table), excluded)
-    split, excluded["listed without a row of labels"] = official_split(frame, lists, table)
-    frame = leave_out(frame.assign(split=split), split.isna(), "in neither list", excluded)
+    reasons: dict[int, str] = {}
+    ids = frame["id"]
+    frame = one_row_an_image(frame, str(table), excluded, reasons)
+    split, unlabelled = official_split(frame, lists, table)
+    excluded[NO_ROW] = len(unlabelled)
+    frame = leave_out(frame.assign(split=split), split.isna(), "in neither list", excluded, reasons)
     # Drawn before anything else is left out, so that the same patients validate whatever views are chosen
     is_boxed = frame["id"].isin(set(boxes["id"])) & (frame["split"] == "test")
     shares = {"train": 1 - valid_fraction, "valid": valid_fraction}
@@ -79,13 +84,13 @@ def chestxray14_source(
     frame = draw(frame, is_boxed, {"train": box_train, "test": 1 - box_train}, seed)
 
     for name in sorted(set(frame["view"]) - set(views)):
-        frame = leave_out(frame, frame["view"] == name, f"{name} view", excluded)
+        frame = leave_out(frame, frame["view"] == name, f"{name} view", excluded, reasons)
     files = image_files(root)
     frame = frame.assign(source=frame["id"].map(files))
     if len(frame) and frame["source"].isna().all():
         raise AttrinetError(f"{root}: none of the {len(frame)} images was found among {len(files)} PNG files; want "
                             f"them at {SHAPE}")
-    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded)
+    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded, reasons)
 
     annotations, account = annotate(boxes, frame, findings)
     options = {
@@ -94,7 +99,8 @@ def chestxray14_source(
         "annotations": {"file": str(box_list), **account},
     }
     manifest = frame[["id", "source", "patient", "split", "view", *findings]].reset_index(drop=True)
-    return Source("chestxray14", findings, manifest, annotations, read_grey, dict(excluded), options)
+    return Source("chestxray14", findings, manifest, annotations, read_grey, dict(excluded), options,
+                  left_out=[*by_name(reasons, ids), *((id, NO_ROW) for id in unlabelled)])
 
 
 def check_options(findings: Sequence[str], views: Sequence[str], valid_fraction: float, box_train: float) -> None:
@@ -142,8 +148,8 @@ def read_labels(path: Path, findings: Sequence[str]) -> pd.DataFrame:
     })
 
 
-def official_split(frame: pd.DataFrame, lists: Mapping[str, Path], table: Path) -> tuple[pd.Series, int]:
-    """"train", "test" or missing for every row, and how many listed images have no row.
+def official_split(frame: pd.DataFrame, lists: Mapping[str, Path], table: Path) -> tuple[pd.Series, list[str]]:
+    """"train", "test" or missing for every row, and the listed images that have no row.
 
     Raises AttrinetError for a list that has nothing to do with the table, and for an image or a patient in both.
     """
@@ -165,7 +171,7 @@ def official_split(frame: pd.DataFrame, lists: Mapping[str, Path], table: Path) 
     if len(twice):
         raise AttrinetError(f"{both} share {len(twice)} patients, {twice[0]!r} among them; the official lists share "
                             "none")
-    return column, len(split.keys() - rows)
+    return column, sorted(split.keys() - rows)
 
 
 def draw(frame: pd.DataFrame, rows: pd.Series, shares: Mapping[str, float], seed: int) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from attrinet.data.chexlocalize import CHEXPERT_NAMES, chexlocalize_annotations,
 from attrinet.data.images import read_grey
 from attrinet.data.manifest import (
     UNCERTAIN,
+    by_name,
     check_patients,
     counted,
     first_line,
@@ -81,7 +82,10 @@ def chexpert_source(
         if len(rows) and rows["source"].isna().all():
             raise AttrinetError(f"{path}: none of its {len(rows)} images was found in {images} or {path.parent}; want "
                                 f"them at {'/'.join(rows['id'].iloc[0].split('_', 2))}.jpg below a folder {split}/")
-    frame, excluded = usable(frame, findings, views, " and ".join(map(str, tables.values())))
+    excluded: Counter[str] = Counter()
+    reasons: dict[int, str] = {}
+    ids = frame["id"]
+    frame = usable(frame, findings, views, " and ".join(map(str, tables.values())), excluded, reasons)
     if valid == "train":
         frame["split"] = split_train(frame, valid_fraction, seed)
 
@@ -96,7 +100,8 @@ def chexpert_source(
         "labels": labels, "annotations": account,
     }
     manifest = frame[["id", "source", "patient", "split", "view", *findings]].reset_index(drop=True)
-    return Source("chexpert", findings, manifest, annotations, read_grey, excluded, options)
+    return Source("chexpert", findings, manifest, annotations, read_grey, dict(excluded), options,
+                  left_out=by_name(reasons, ids))
 
 
 def check_options(
@@ -192,21 +197,21 @@ def image_files(folder: Path) -> dict[str, str]:
 
 
 def usable(
-    frame: pd.DataFrame, findings: Sequence[str], views: Sequence[str], where: str
-) -> tuple[pd.DataFrame, dict]:
-    """Rows that can be used, and reason → number of the others. where: the tables, for messages."""
-    excluded: Counter[str] = Counter()
-    frame = one_row_an_image(frame, where, excluded)
+    frame: pd.DataFrame, findings: Sequence[str], views: Sequence[str], where: str, excluded: Counter[str],
+    reasons: dict[int, str],
+) -> pd.DataFrame:
+    """Rows that can be used; the others go to `excluded` and `reasons` (leave_out). where: the tables, for messages."""
+    frame = one_row_an_image(frame, where, excluded, reasons)
     wanted = frame["view"].isin(list(views)) | ~frame["lateral"] & ("frontal" in views)
-    frame = leave_out(frame, ~wanted & frame["lateral"], "lateral view", excluded)
+    frame = leave_out(frame, ~wanted & frame["lateral"], "lateral view", excluded, reasons)
     for name in ("AP", "PA"):
-        frame = leave_out(frame, ~wanted[frame.index] & (frame["view"] == name), f"{name} view", excluded)
-    frame = leave_out(frame, ~wanted[frame.index], "frontal view, neither AP nor PA", excluded)
-    frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded)
-    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded)
+        frame = leave_out(frame, ~wanted[frame.index] & (frame["view"] == name), f"{name} view", excluded, reasons)
+    frame = leave_out(frame, ~wanted[frame.index], "frontal view, neither AP nor PA", excluded, reasons)
+    frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded, reasons)
+    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded, reasons)
     if frame.empty:
         raise AttrinetError(f"CheXpert: no image is left; {counted(excluded)}")
-    return frame, dict(excluded)
+    return frame
 
 
 def split_train(frame: pd.DataFrame, fraction: float, seed: int) -> pd.Series:

@@ -97,17 +97,24 @@ def leave_out(
     return frame[~rows]
 
 
+def by_name(reasons: Mapping[int, str], ids: pd.Series) -> list[tuple[str, str]]:
+    """Source.left_out, in the order of the rows: ids has one of every row that there was."""
+    return [(str(ids[k]), reasons[k]) for k in sorted(reasons)]
+
+
 def counted(excluded: Mapping[str, int]) -> str:
     """How many were left out and why, for messages."""
     return ", ".join(f"{count} {reason}" for reason, count in excluded.items() if count) or "none left out"
 
 
-def one_row_an_image(frame: pd.DataFrame, where: str, excluded: Counter[str]) -> pd.DataFrame:
-    """The frame without rows that say the same again, which `excluded` counts.
+def one_row_an_image(
+    frame: pd.DataFrame, where: str, excluded: Counter[str], reasons: dict[int, str]
+) -> pd.DataFrame:
+    """The frame without rows that say the same again, which go to `excluded` and `reasons` (leave_out).
 
     Raises AttrinetError, with `where` the rows come from, for an image of which two rows say different things.
     """
-    frame = leave_out(frame, frame.duplicated(), "duplicate row", excluded)
+    frame = leave_out(frame, frame.duplicated(), "duplicate row", excluded, reasons)
     twice = frame["id"].duplicated()
     if twice.any():
         raise AttrinetError(f"{where}: two rows say different things of the image {frame['id'][twice].iloc[0]!r}; keep "

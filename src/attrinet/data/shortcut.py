@@ -139,7 +139,13 @@ def shortcut_source(
                "positives": positives, "negatives": negatives, "seed": seed}
     read = partial(read_tagged, str(store.path / "images.npy"), tag)
     return Source("shortcut", store.findings, manifest, store.annotations, read, store.meta["excluded"], options,
-                  intensity="none", file_preprocessing=store.preprocessing)
+                  intensity="none", file_preprocessing=store.preprocessing, left_out=left_out_of(store))
+
+
+def left_out_of(store: Store) -> list[tuple[str, str]]:
+    """Source.left_out of the store, as it was told."""
+    table = pd.read_csv(store.path / "excluded.csv", dtype=str, keep_default_na=False)
+    return list(table[["id", "reason"]].itertuples(index=False, name=None))
 
 
 def choose_tagged(store: Store, finding: str, positives: float, negatives: float, seed: int) -> np.ndarray:

@@ -24,7 +24,7 @@ class Source:
         or "mask" (`rle`: COCO compressed run-length string over source_height × source_width; x…h are NaN).
         May be empty but has ANNOTATION_COLUMNS.
     excluded: reason → number of images the adapter left out ("lateral view", "no label", "duplicate row", …).
-    left_out: id and reason of each of them, where the adapter tells; goes to the store's excluded.csv.
+    left_out: id and reason of each of them; goes to the store's excluded.csv.
     options: everything that was chosen, JSON-able; goes to the store's meta.json.
     read: `source` → float32 (H, W), any range, larger is brighter; raises AttrinetError naming the file. Picklable.
     intensity: how `prepare` maps `read`'s values to grey levels; see attrinet.data.images.to_uint8.

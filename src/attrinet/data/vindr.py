@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import check_patients, counted, known, leave_out, split_by_patient
+from attrinet.data.manifest import by_name, check_patients, counted, known, leave_out, split_by_patient
 from attrinet.data.source import Source
 from attrinet.data.vindr_boxes import vindr_annotations
 from attrinet.data.vindr_tables import LABELS, Tables, agree, read_votes
@@ -55,10 +55,12 @@ def vindr_source(
     check_options(findings, policy, valid_fraction, test_fraction)
     home, tables = find_tables(Path(root))
     excluded: Counter[str] = Counter()
+    left_out: list[tuple[str, str]] = []
     parts, readers = [], {}
     for split, pair in tables.items():
         votes, duplicates = read_votes(pair, findings)
-        excluded["duplicate row"] += duplicates
+        excluded["duplicate row"] += len(duplicates)
+        left_out += ((id, "duplicate row") for id in duplicates)
         counts = votes.groupby("image_id").size().value_counts().sort_index()
         readers[split] = {str(number): int(images) for number, images in counts.items()}
         parts.append(agree(votes, findings, policy).rename_axis("id").reset_index().assign(split=split))
@@ -74,8 +76,10 @@ def vindr_source(
         if len(rows) and rows["source"].isna().all():
             raise AttrinetError(f"{path}: none of its {len(rows)} images was found in {home}; want them at "
                                 f"{split}/{rows['id'].iloc[0]}.dicom (or .png, .jpg)")
-    excluded["no label"] += len(set(files) - set(frame["id"]))
-    frame = usable(frame, findings, excluded)
+    unread = sorted(set(files) - set(frame["id"]))
+    excluded["no label"] += len(unread)
+    ids, reasons = frame["id"], dict[int, str]()
+    frame = usable(frame, findings, excluded, reasons)
     train = frame["split"] == "train"
     shares = {"train": 1 - valid_fraction, "valid": valid_fraction}
     if "test" not in tables:
@@ -90,7 +94,8 @@ def vindr_source(
         "labels": {split: str(path) for split, path in labels.items()}, "annotations": account,
     }
     manifest = frame[["id", "source", "patient", "split", "view", *findings]].reset_index(drop=True)
-    return Source("vindr", findings, manifest, annotations, read_grey, dict(excluded), options)
+    return Source("vindr", findings, manifest, annotations, read_grey, dict(excluded), options,
+                  left_out=[*left_out, *((id, "no label") for id in unread), *by_name(reasons, ids)])
 
 
 def check_options(findings: Sequence[str], policy: str, valid_fraction: float, test_fraction: float) -> None:
@@ -148,10 +153,12 @@ def image_files(home: Path) -> dict[str, str]:
     return {id: path for id, (_, path) in files.items()}
 
 
-def usable(frame: pd.DataFrame, findings: Sequence[str], excluded: Counter[str]) -> pd.DataFrame:
-    """Rows that can be used; the others are added to `excluded`, reason → number."""
-    frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded)
-    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded)
+def usable(
+    frame: pd.DataFrame, findings: Sequence[str], excluded: Counter[str], reasons: dict[int, str]
+) -> pd.DataFrame:
+    """Rows that can be used; the others go to `excluded` and `reasons` (leave_out)."""
+    frame = leave_out(frame, frame[list(findings)].isna().all(axis=1), "no label", excluded, reasons)
+    frame = leave_out(frame, frame["source"].isna(), "file missing", excluded, reasons)
     if frame.empty:
         raise AttrinetError(f"VinDr-CXR: no image is left; {counted(excluded)}")
     return frame.copy()

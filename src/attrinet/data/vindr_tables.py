@@ -76,14 +76,15 @@ def read_rows(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return frame
 
 
-def read_votes(tables: Tables, findings: Sequence[str]) -> tuple[pd.DataFrame, int]:
-    """One row a radiologist and image: image_id, rad_id, Int8 findings (1, 0, <NA> where blank); number of duplicates.
+def read_votes(tables: Tables, findings: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """One row a radiologist and image: image_id, rad_id, Int8 findings (1, 0, <NA> where blank); and the images of
+    rows that say the same again.
 
     Without a table of labels a radiologist's label is whether he drew a box of that class.
     Raises AttrinetError for other values, for two readings that contradict each other, and for a finding nobody drew.
     """
     if tables.labels is None:
-        return votes_of_boxes(tables.main, findings), 0
+        return votes_of_boxes(tables.main, findings), []
     path = tables.main
     frame = read_rows(path, findings)[["image_id", "rad_id", *findings]]
     for finding in findings:
@@ -94,13 +95,13 @@ def read_votes(tables: Tables, findings: Sequence[str]) -> tuple[pd.DataFrame, i
                                 "labels are 1, 0 or blank")
         frame[finding] = values.astype("Int8")
     duplicate = frame.duplicated()
-    frame = frame[~duplicate]
+    again, frame = frame["image_id"][duplicate].tolist(), frame[~duplicate]
     other = frame.duplicated(["image_id", "rad_id"])
     if other.any():
         row = frame[other].iloc[0]
         raise AttrinetError(f"{path}: line {first_line(other)}: {row['rad_id']!r} gave image {row['image_id']!r} other "
                             "labels in an earlier line; keep one of the two")
-    return frame.reset_index(drop=True), int(duplicate.sum())
+    return frame.reset_index(drop=True), again
 
 
 def votes_of_boxes(path: Path, findings: Sequence[str]) -> pd.DataFrame:
