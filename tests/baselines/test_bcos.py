@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from attrinet.baselines.bcos import BcosConv, BcosResNet50, Dynamic, Uncentered, encode
+from attrinet.errors import AttrinetError
 from attrinet.protocols import Classifier, Explainer
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -135,7 +136,17 @@ def test_it_meets_both_protocols_and_they_agree():
     torch.testing.assert_close(model.attribute(x, 1), out.contributions[:, 1])
     assert out.evidence.min() == 0 and not out.contributions.requires_grad
     with torch.no_grad():
-        torch.testing.assert_close(model.attribute(x, 1), out.contributions[:, 1])
+        torch.testing.assert_close(model.attribute(x, NAMES[1]), out.contributions[:, 1])
+    with pytest.raises(AttrinetError, match="finding index 7"):
+        model.attribute(x, 7)
+
+
+def test_parts_keep_the_mode_they_were_in():
+    model, x = bcos(double=False).train(), images(2, 32)
+    model.head.eval()
+    model.logits(x)
+    model.attribute(x, 0)
+    assert not model.head.training and model.training and model.stem.training
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -117,6 +117,7 @@ def test_on_a_store_with_a_tag_the_share_of_the_evidence_on_it_is_said(work):
     ("resnet", ("--explainer", "gifsplanation", "--autoencoder", "nowhere"), "nowhere.*not found"),
     ("bcos", ("--explainer", "guided_backprop"), "no nn.ReLU"),
     ("attrinet", ("--explainer", "gradcam"), "its own explanation"),
+    ("bcos", ("--explainer", "gradcam", "--as-published", "--limit", 2), "never calls its last convolution"),
     ("attrinet", ("--explainer", "guided_backprop"), "its own explanation"),
 ])
 def test_what_cannot_be_explained_so_is_said_before_anything_is_computed(work, run, arguments, words, monkeypatch):

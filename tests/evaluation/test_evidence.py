@@ -7,6 +7,9 @@ import torch
 from attrinet.data.store import Store
 from attrinet.evaluation.evidence import Evidence
 from attrinet.evaluation.kept import KeptMaps
+from attrinet.evaluation.randomisation import randomisation_section
+from attrinet.evaluation.scope import Scope
+from attrinet.metrics.intervals import Bootstrap
 
 ROWS, ROOM = np.array([0, 3, 5]), 1 << 20
 
@@ -73,3 +76,37 @@ def test_without_room_they_are_made_again_and_are_the_same(store):
     evidence = Evidence(explainer, store, 2, memory=0)
     np.testing.assert_array_equal(all_maps(evidence, store), expected(store))
     assert explainer.asked == len(store.findings) * len(ROWS)
+
+
+class Searching:
+    """Its cost is measured: as many calls as the image has bright pixels."""
+
+    name, cost = "searching", float("nan")
+
+    def attribute(self, images: torch.Tensor, finding: int) -> torch.Tensor:
+        self.cost = (images > 0).sum().item() / len(images)
+        return images[:, 0]
+
+
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_measured_cost_is_the_mean_over_all_maps_also_after_a_kill(store, tmp_path, done):
+    disk = KeptMaps(tmp_path / "maps")
+    list(Evidence(Searching(), store, 1, ROOM, disk).maps(ROWS[:done], 0))
+    after = Evidence(Searching(), store, 1, ROOM, disk)
+    list(after.maps(ROWS, 0))
+    assert after.section()["cost"] == pytest.approx((store.batch(ROWS) > 0).sum().item() / len(ROWS))
+
+
+def test_the_randomised_model_explains_an_image_once_for_all_findings(store):
+    rows, count = np.arange(len(store)), len(store.findings)
+    scope = Scope(store, rows, np.zeros((len(rows), count)), np.full(count, 0.5),
+                  Bootstrap(store.manifest["patient"].to_numpy(), 5, 0), 0)
+    models: list[Together] = []
+
+    def rebuild(_):
+        models.append(Together(len(store.findings)))
+        return models[-1]
+
+    evidence = Evidence(Together(len(store.findings)), store, 2, ROOM)
+    found = randomisation_section(scope, evidence, torch.nn.Linear(2, 2), rebuild, False)
+    assert models[0].asked == found["images"] > 1

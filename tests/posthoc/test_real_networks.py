@@ -9,6 +9,9 @@ from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.autoencoder import ConvAutoencoder
 from attrinet.posthoc.build import NAMES, OUTSIDE, PUBLISHED, build
+from attrinet.posthoc.integrated_gradients import IntegratedGradients
+from attrinet.posthoc.lime import Lime
+from attrinet.posthoc.shap import Shap
 
 FINDINGS = ("a", "b")
 
@@ -57,6 +60,22 @@ def test_attri_net_seen_from_outside_gives_its_own_logits_and_can_be_explained(a
     black = attrinet.logits(torch.full_like(x[:1], -1))
     total = explainer.attribute(x[:1], 1).sum()
     torch.testing.assert_close(total, (attrinet.logits(x[:1]) - black)[0, 1], rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("explainer", [
+    lambda model: build("gifsplanation", model, autoencoder=ConvAutoencoder(32, width=4)),
+    lambda model: IntegratedGradients(build("random", model).model, steps=8),
+    lambda model: Shap(build("random", model).model, evaluations=20),
+    lambda model: Lime(build("random", model).model, samples=20),
+])
+def test_one_call_of_attri_net_is_one_pass_of_its_generator(attrinet, x, explainer):
+    passes = []
+    hook = attrinet.generator.register_forward_hook(lambda _, given, out: passes.append(len(given[0])))
+    explainer = explainer(attrinet)
+    explainer.attribute(x[:1], 1)
+    backward = {"Gifsplanation": 1, "Integrated Gradients": 8}.get(explainer.name, 0)
+    hook.remove()
+    assert sum(passes) + backward == explainer.cost
 
 
 @pytest.mark.parametrize("finding", [0, 1])

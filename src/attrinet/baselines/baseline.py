@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
@@ -57,9 +58,17 @@ class Baseline(nn.Module):
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Images (B, 1, H, W) in [-1, 1] → logits (B, C), in evaluation mode whatever mode the model is in."""
-        training = self.training
-        self.eval()
-        try:
+        with evaluated(self):
             return self(images)
-        finally:
-            self.train(training)
+
+
+@contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode; every part is put back into the mode it was in."""
+    training = [part for part in model.modules() if part.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attrinet.baselines.baseline import evaluated
 from attrinet.baselines.resnet import Parts, ResNet
 from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.inputs import as_images
@@ -159,9 +160,9 @@ class BcosResNet50(ResNet):
         maps = torch.stack(maps, 1)
         return (maps, logits) if differentiable else (maps.detach(), logits.detach())
 
-    def attribute(self, images: Tensor, finding: int) -> Tensor:
-        """Contributions to the logit of one finding: (B, 1, H, W) → (B, H, W)."""
-        return self._evaluated(images, [finding])[0][:, 0]
+    def attribute(self, images: Tensor, finding: int | str) -> Tensor:
+        """Contributions to the logit of one finding, its index or name: (B, 1, H, W) → (B, H, W)."""
+        return self._evaluated(images, [self.finding_index(finding)])[0][:, 0]
 
     def explain(self, images) -> AdditiveExplanation:
         """Predict and explain: contributions are W_c(x) · x summed over the encoded channels.
@@ -180,9 +181,5 @@ class BcosResNet50(ResNet):
         )
 
     def _evaluated(self, images: Tensor, findings: Sequence[int]) -> tuple[Tensor, Tensor]:
-        training = self.training
-        self.eval()
-        try:
+        with evaluated(self):
             return self.contributions(images, findings)
-        finally:
-            self.train(training)

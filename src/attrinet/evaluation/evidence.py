@@ -22,8 +22,8 @@ def device_of(model) -> torch.device:
 
 
 class Evidence:
-    """Maps of one explainer on one store. seconds: spent on `explained` maps, those asked for. disk: where those that
-    are dear are kept; what lies there already is taken from there, as if made now. An explainer that explains all
+    """Maps of one explainer on one store. seconds, calls: spent on `explained` maps, those asked for. disk: where those
+    that are dear are kept; what lies there already is taken from there, as if made now. An explainer that explains all
     findings at once does so once an image, and a map of it counts with its share of the seconds and of the cost."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Evidence:
         cheap = explainer.cost < DEAR  # not where the cost is NaN: not known before the first map
         self.explainer, self.store, self.disk = explainer, store, None if cheap else disk
         self.batch_size = 1 if explainer.cost >= DEAR else batch_size  # a kill costs one map, of unknown cost a batch
-        self.seconds, self.explained, self._cost = 0.0, 0, explainer.cost
+        self.seconds, self.calls, self.explained = 0.0, 0.0, 0
         self._kept: dict[tuple[int, int], np.ndarray] = {}
         self._unasked: dict[tuple[int, int], KeptMap] = {}  # made with a map that was asked for
         self._room = memory // (4 * store.size**2)
@@ -57,8 +57,7 @@ class Evidence:
         kept = self._unasked.pop((row, finding), None) or (self.disk.read(row, finding) if self.disk else None)
         if kept is None:
             return None
-        self._count(kept.seconds, 1)
-        self._cost = kept.cost
+        self._count(kept.seconds, kept.cost, 1)
         self._keep([row], finding, kept.map[None])
         return kept.map
 
@@ -72,16 +71,16 @@ class Evidence:
             maps = self.explainer.attribute(images, finding)[:, None]
         maps = maps.detach().float().cpu().numpy()  # (B, findings, H, W)
         seconds = (time.perf_counter() - started) / len(rows) / len(findings)
-        self._cost = self.explainer.cost / len(findings)
+        cost = self.explainer.cost / len(findings)
         for row, of_row in zip(rows, maps, strict=True):
             for other, map in zip(findings, of_row, strict=True):
                 if self.disk:
-                    self.disk.keep(row, other, KeptMap(map, seconds, self._cost))
+                    self.disk.keep(row, other, KeptMap(map, seconds, cost))
                 if other != finding and len(self._kept) + len(self._unasked) < self._room:
                     # not a view that holds on to its batch
-                    self._unasked[row, other] = KeptMap(map.copy(), seconds, self._cost)
+                    self._unasked[row, other] = KeptMap(map.copy(), seconds, cost)
         asked = maps[:, findings.index(finding)]
-        self._count(seconds * len(rows), len(rows))
+        self._count(seconds * len(rows), cost * len(rows), len(rows))
         self._keep(rows, finding, asked)
         return asked
 
@@ -90,8 +89,10 @@ class Evidence:
             if len(self._kept) < self._room:
                 self._kept[row, finding] = map.copy()  # not a view that holds on to its batch
 
-    def _count(self, seconds: float, explained: int) -> None:
-        self.seconds, self.explained = self.seconds + seconds, self.explained + explained
+    def _count(self, seconds: float, calls: float, explained: int) -> None:
+        self.seconds += seconds
+        self.calls += calls
+        self.explained += explained
 
     # ---- a model that explains as it predicts
 
@@ -106,13 +107,15 @@ class Evidence:
         started = time.perf_counter()
         out = self.explainer.explain(images)
         maps = out.contributions.float().cpu().numpy()
-        self._count(time.perf_counter() - started, maps.shape[0] * maps.shape[1])
+        count = maps.shape[0] * maps.shape[1]
+        self._count(time.perf_counter() - started, count * self.explainer.cost, count)
         for c in range(maps.shape[1]):
             self._keep(rows.tolist(), c, maps[:, c])
         return out.logits
 
     def section(self) -> dict:
         """metrics["explainer"]: cost in model calls and seconds, of one image and finding."""
-        return {"name": self.explainer.name, "cost": self._cost,
+        return {"name": self.explainer.name,
+                "cost": self.calls / self.explained if self.explained else self.explainer.cost,
                 "seconds_per_image": self.seconds / self.explained if self.explained else float("nan"),
                 "explained": self.explained}

@@ -17,7 +17,7 @@ ROOM = 8 << 30  # bytes of maps in one folder; what does not fit is made again a
 
 @dataclass(frozen=True)
 class KeptMap:
-    """map: (H, W) float32. seconds: that it took. cost: of the explainer, when it was made."""
+    """map: (H, W) float32. seconds, cost: that it took."""
 
     map: np.ndarray
     seconds: float

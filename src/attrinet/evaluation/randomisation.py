@@ -40,7 +40,7 @@ def randomisation_section(
     """Spearman correlation of the maps of the trained and of the randomised model: finding, and "mean" → interval.
     blank: how many of these maps are left out, as one of the two ranks nothing."""
     disk = evidence.disk.beside("randomised") if evidence.disk else None
-    other = Evidence(rebuild(randomised(model, scope.seed)), scope.store, evidence.batch_size, memory=0, disk=disk)
+    other = Evidence(rebuild(randomised(model, scope.seed)), scope.store, evidence.batch_size, disk=disk)
     store, parts = scope.store, []
     rows = scope.sample(scope.rows, min(IMAGES, scope.limit or IMAGES))
     with tqdm(total=len(store.findings) * len(rows), desc="randomising", unit="image", disable=not progress) as bar:

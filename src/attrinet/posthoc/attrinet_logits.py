@@ -22,5 +22,8 @@ class AttriNetLogits(nn.Module):
         self.train(model.training)
 
     def forward(self, images: Tensor) -> Tensor:
-        model = self.attrinet
-        return torch.stack([model.classify(model.generator(images, c)[0], c) for c in range(len(self.findings))], 1)
+        return torch.stack([self.logit(images, c) for c in range(len(self.findings))], 1)
+
+    def logit(self, images: Tensor, finding: int) -> Tensor:
+        """(B,) of one finding, for one pass of the generator; forward takes one a finding."""
+        return self.attrinet.classify(self.attrinet.generator(images, finding)[0], finding)

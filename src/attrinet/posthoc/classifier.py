@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
 from attrinet.nets.inputs import TOLERANCE, finding_index
+from attrinet.posthoc.attrinet_logits import AttriNetLogits
 
 
 def device_of(explainer) -> torch.device:
@@ -29,11 +30,23 @@ def checked(model: nn.Module, images: Tensor, finding: int | str) -> tuple[Tenso
                             "call model.eval() before it is explained")
     if images.ndim != 4 or images.shape[1] != 1:
         raise AttrinetError(f"images of shape {tuple(images.shape)}: want (B, 1, H, W)")
+    if not len(images):
+        raise AttrinetError("no images: the batch is empty")
     low, high = images.min().item(), images.max().item()
     if not (low >= -1 - TOLERANCE and high <= 1 + TOLERANCE):  # also NaN
         raise AttrinetError(f"image values from {low:.4g} to {high:.4g}: images are in [-1, 1], 0 is mid grey")
     device = next((p.device for p in model.parameters()), images.device)
     return images.detach().to(device, torch.float32), int(finding_index(model.findings, finding))
+
+
+def logit(model: nn.Module, images: Tensor, finding: int) -> Tensor:
+    """(B, 1, H, W) → (B,) of one finding, with gradients. Attri-Net draws no other finding's map for it."""
+    return model.logit(images, finding) if isinstance(model, AttriNetLogits) else model(images)[:, finding]
+
+
+def passes(model: nn.Module) -> int:
+    """Passes of the network that the logits of all findings take."""
+    return len(model.findings) if isinstance(model, AttriNetLogits) else 1
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrinet.posthoc.classifier import checked, device_of
+from attrinet.posthoc.classifier import checked, device_of, logit
 
 # The search of the authors' own successor code (github.com/ieee8023/latentshift), which they recommend.
 GONE = 0.05  # probability at which the finding is taken away
@@ -42,8 +42,8 @@ class Gifsplanation:
     first code: one that seems free of the finding has a faint map, not a blank one.
 
     The shift follows the gradient of the logit, which has the direction of the probability's that the authors use, but
-    does not vanish where the classifier is sure. cost is measured: passes of the classifier, mean over what was
-    explained so far (NaN before); those of the autoencoder are about as many.
+    does not vanish where the classifier is sure. cost is measured: passes of the classifier, mean over the images of
+    the last call (NaN before); those of the autoencoder are about as many.
 
     as_published: the setting of the Attri-Net paper, after the method's first code: λ by 1, then by 10, until the
     probability has fallen by 0.15 or rises; the map is the change of the last frame; and the classifier sees frames of
@@ -67,7 +67,7 @@ class Gifsplanation:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), change of grey."""
         images, finding = checked(self.model, images, finding)
         explain, batch = (self._published, 1) if self.as_published else (self._largest_change, self.batch_size)
-        self._explained += len(images)
+        self._passes, self._explained = 0, len(images)
         return torch.cat([explain(chunk, finding) for chunk in images.split(batch)])
 
     def _largest_change(self, images: Tensor, finding: int) -> Tensor:
@@ -136,7 +136,7 @@ class Gifsplanation:
 
     def _classify(self, images: Tensor, finding: int) -> Tensor:
         self._passes += len(images)
-        return self.model(images)[:, finding]
+        return logit(self.model, images, finding)
 
 
 def resized(images: Tensor, size: tuple[int, ...]) -> Tensor:

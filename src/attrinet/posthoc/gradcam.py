@@ -31,7 +31,7 @@ class GradCam:
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), not negative.
 
-        Raises AttrinetError for a model that does not name its gradcam_layer.
+        Raises AttrinetError for a model that does not name its gradcam_layer, or never calls the published one.
         """
         images, finding = checked(self.model, images, finding)
         layer = getattr(self.model, "gradcam_layer", None)
@@ -40,7 +40,11 @@ class GradCam:
                                 "returns the module whose activations Grad-CAM shall use")
         if self.as_published:
             layer = (convolutions(layer) or convolutions(self.model))[-1]
-        cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()
+        try:
+            cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()
+        except AssertionError as error:  # Captum heard nothing of the layer; B-cos takes but the weights of its own
+            raise AttrinetError(f"{type(self.model).__name__} never calls its last convolution, which the published "
+                                "Grad-CAM weighs; leave --as-published out") from error
         if self.as_published:
             return F.interpolate(cam, images.shape[2:], mode="nearest")[:, 0]
         return F.interpolate(cam, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]

@@ -9,7 +9,7 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from attrinet.posthoc.classifier import checked, device_of
+from attrinet.posthoc.classifier import checked, device_of, logit
 
 BLACK = -1.0  # the baseline its authors advise for images; on a radiograph, air
 
@@ -35,10 +35,10 @@ class IntegratedGradients:
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), logits a pixel."""
         images, finding = checked(self.model, images, finding)
-        method = captum.attr.IntegratedGradients(self.model)
+        method = captum.attr.IntegratedGradients(lambda batch: logit(self.model, batch, finding))
         return torch.cat([  # one image at a time: its steps fill the batch
             method.attribute(
-                image, BLACK, finding, n_steps=self.steps, internal_batch_size=min(self.batch_size, self.steps)
+                image, BLACK, n_steps=self.steps, internal_batch_size=min(self.batch_size, self.steps)
             )[:, 0].detach()
             for image in images.split(1)
         ])

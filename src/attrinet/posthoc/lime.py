@@ -13,7 +13,7 @@ from skimage.segmentation import quickshift
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
-from attrinet.posthoc.classifier import checked, device_of, logits
+from attrinet.posthoc.classifier import checked, device_of, logits, passes
 
 GREY = 0.0  # what hides a superpixel: mid grey, as in the authors' tutorials, whose images are in [-1, 1] as well
 KERNEL_WIDTH = 0.25  # of the weight of a sample by its cosine distance; the authors' default for images
@@ -46,7 +46,11 @@ class Lime:
 
     @property
     def cost(self) -> float:
-        return float(PUBLISHED_SAMPLES if self.as_published else self.samples)
+        return float(self._count * passes(self.model))
+
+    @property
+    def _count(self) -> int:
+        return PUBLISHED_SAMPLES if self.as_published else self.samples
 
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), probability a superpixel."""
@@ -66,7 +70,7 @@ class Lime:
         """(1, H, W) → (len(findings), H, W)"""
         segments = superpixels(image[0].cpu().numpy(), self.seed)
         count = segments.max() + 1
-        shown = np.random.default_rng(self.seed).integers(0, 2, (int(self.cost), count), dtype=np.uint8).astype(bool)
+        shown = np.random.default_rng(self.seed).integers(0, 2, (self._count, count), dtype=np.uint8).astype(bool)
         shown[0] = True  # the image itself
         probabilities = self._probabilities(image, segments, shown)
         weights = [ridge_weights(shown, probabilities[:, finding]) for finding in findings]
