@@ -58,8 +58,11 @@ def held(folder: Path, taken: str) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise AttrinetError(f"{folder}: another process {taken}") from error
+        except OSError as error:
+            raise AttrinetError(f"{folder}: cannot be held against other processes ({error.strerror}); choose a folder "
+                                "on another disk with --out") from error
         yield
 
 

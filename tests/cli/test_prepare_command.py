@@ -83,20 +83,21 @@ def test_findings_without_a_positive_to_validate_or_test_on_are_named(tmp_path):
     (tmp_path / "png").mkdir()
     rows = ["image,patient,split,Edema,Mass", "a,1,train,1,1", "b,2,train,0,0", "c,3,valid,0,1", "d,4,valid,0,1"]
     for name in "abcd":
-        Image.new("L", (20, 20)).save(tmp_path / "png" / f"{name}.png")
+        Image.linear_gradient("L").save(tmp_path / "png" / f"{name}.png")
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",
                tmp_path / "store", "--split-column", "split", "--size", 32, "--workers", 1, "--quiet"]
     with pytest.warns(UserWarning) as warned:
         CliRunner().invoke(cli, list(map(str, command)))
     said = [str(warning.message) for warning in warned]
-    assert said == ["valid has no positive Edema: no AUC of that there"]
+    assert said == ["valid has no positive Edema: no AUC of that there",
+                    "valid has no negative Mass: no AUC of that there"]
 
 
 def test_called_again_a_finished_store_says_that_unreadable_files_are_not_tried_again(tmp_path):
     (tmp_path / "png").mkdir()
     for name in ("a.png", "b.png"):
-        Image.new("L", (20, 20)).save(tmp_path / "png" / name)
+        Image.linear_gradient("L").save(tmp_path / "png" / name)
     (tmp_path / "png" / "b.png").write_bytes(b"")
     (tmp_path / "labels.csv").write_text("image,patient,Edema\na.png,1,1\nb.png,2,0\n")
     command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",

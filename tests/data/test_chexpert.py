@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import shutil
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_the_prefix_of_the_paths_does_not_matter_nor_whether_the_folder_or_its_p
     assert source.manifest["split"].tolist() == ["train"] * 4 + ["valid"] * 2
     assert row(source, FIRST)["source"] == str(small / TRAIN[0][0])
     pd.testing.assert_frame_equal(chexpert_source(small.parent).manifest, source.manifest)
+
+
+@pytest.mark.parametrize("other", [".png", ".txt", ".npy", ".JPG"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_file_beside_the_jpeg_that_the_tables_name_is_never_taken_for_it(small, other, first, monkeypatch):
+    (small / TRAIN[0][0]).with_suffix(other).write_bytes(b"something else")
+    walk = os.walk
+    monkeypatch.setattr(os, "walk", lambda top: (
+        (parent, below, sorted(names, reverse=first)) for parent, below, names in walk(top)))
+    assert row(chexpert_source(small), FIRST)["source"] == str(small / TRAIN[0][0])
 
 
 def test_full_size_batches_side_by_side_are_one_dataset(small, tmp_path):

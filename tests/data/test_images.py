@@ -235,7 +235,47 @@ def test_paper_intensity_maps_fifth_to_ninety_fifth_percentile_after_any_z_score
 def test_minmax_and_none_map_as_they_say():
     image = np.array([[-3.0, 1.0], [2.0, 7.0]])
     np.testing.assert_array_equal(to_uint8(image, "minmax"), [[0, 102], [128, 255]])
-    np.testing.assert_array_equal(to_uint8(np.array([[-1.0, 0.4], [254.6, 300.0]]), "none"), [[0, 0], [255, 255]])
+    np.testing.assert_array_equal(to_uint8(np.array([[-0.4, 0.4], [254.6, 255.4]]), "none"), [[0, 0], [255, 255]])
+
+
+@pytest.mark.parametrize("value", [-1.0, 256.0, 4094.0])
+def test_none_refuses_what_it_would_make_black_or_white(value, tmp_path):
+    with pytest.raises(AttrinetError, match=r"'none' is for values of 0 … 255, not "):
+        to_uint8(np.array([[0.0, value]]), "none")
+    if value > 0:
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / "deep.png")
+        with pytest.raises(AttrinetError, match=r"deep.png: intensity 'none'"):
+            read_image(tmp_path / "deep.png", intensity="none")
+
+
+def test_what_the_percentiles_do_not_see_is_still_there():
+    image = np.zeros((40, 40))
+    image[:1] = np.linspace(100, 4000, 40)
+    np.testing.assert_array_equal(to_uint8(image), to_uint8(image, "minmax"))
+    assert len(np.unique(to_uint8(image))) > 20
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_is_read_upright_and_so_is_its_size(dtype, compression, orientation, tmp_path):
+    stored = np.arange(40 * 60, dtype=dtype).reshape(40, 60)
+    path = tmp_path / "turned.tif"
+    Image.fromarray(stored).save(path, tiffinfo={274: orientation}, compression=compression)
+    turns = {1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1], 5: stored.T,
+             6: np.rot90(stored, -1), 7: stored[::-1, ::-1].T, 8: np.rot90(stored)}
+    np.testing.assert_array_equal(read_grey(path), turns[orientation])
+    assert image_size(path) == turns[orientation].shape[::-1]
+
+
+@pytest.mark.parametrize("colour_type", [2, 4, 6])
+def test_a_png_that_would_lose_half_of_its_bits_is_refused(colour_type, tmp_path):
+    samples = {2: 3, 4: 2, 6: 4}[colour_type]
+    row = b"\0" + np.arange(5 * samples, dtype=">u2").tobytes()
+    (tmp_path / "deep.png").write_bytes(png(5, 1, 16, colour_type, row))
+    assert np.asarray(Image.open(tmp_path / "deep.png")).max() == 0  # the upper eight bits alone
+    with pytest.raises(AttrinetError, match="deep.png: a PNG of 16 bit with colour or alpha"):
+        read_grey(tmp_path / "deep.png")
 
 
 @pytest.mark.parametrize("shape", [(90, 30), (30, 90), (61, 60), (60, 60), (1, 400)])

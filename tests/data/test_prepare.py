@@ -1,13 +1,17 @@
 """A store holds what was read, whatever the number of workers and however often it was killed on the way."""
 
 import dataclasses
+import errno
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -52,6 +56,48 @@ def folder(tmp_path):
 
 def source(folder, **options):
     return table_source(folder / "labels.csv", folder / "png", boxes=folder / "boxes.csv", **options)
+
+
+def test_an_image_of_one_value_is_left_out(folder):
+    Image.new("L", (40, 50), 7).save(folder / "png" / "im08.png")
+    store = prepare(source(folder), folder / "store", 32, progress=False)
+    assert "im08" not in store.ids and store.meta["excluded"]["unreadable"] == 3
+    assert "im08.png: all pixels have one value, 7" in (folder / "store" / "excluded.csv").read_text()
+
+
+def test_a_link_to_another_disk_is_followed(folder):
+    (folder / "disk").mkdir()
+    (folder / "link").symlink_to(folder / "disk")
+    store = prepare(source(folder), folder / "link", 32, progress=False)
+    assert len(store) == 37 and (folder / "link").is_symlink() and (folder / "disk" / "meta.json").exists()
+    assert len(prepare(source(folder), folder / "link", 32, progress=False)) == 37
+
+
+def test_a_place_where_no_store_can_be_put_is_refused_before_any_image_is_read(folder, monkeypatch):
+    broken = dataclasses.replace(source(folder), read=None)
+    (folder / "file").touch()
+    with pytest.raises(AttrinetError, match="file: is a file"):
+        prepare(broken, folder / "file", 32, progress=False)
+    (folder / "disk").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path).name == "disk")
+    with pytest.raises(AttrinetError, match="disk: is a mounted disk; name a folder on it"):
+        prepare(broken, folder / "disk", 32, progress=False)
+
+
+def test_names_that_are_not_utf_8_are_refused_in_words(folder):
+    images = os.fsdecode(bytes(folder) + b"/M\xfcller")
+    shutil.move(folder / "png", images)
+    with pytest.raises(AttrinetError, match=r"udcfcller.*is not UTF-8; rename"):
+        table_source(folder / "labels.csv", images)
+
+
+def test_a_disk_that_knows_no_locks_is_not_taken_for_another_process(folder, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(AttrinetError, match="cannot be held against other processes .Function not implemented"):
+        prepare(source(folder), folder / "store", 32, progress=False)
 
 
 def test_what_is_left_out_is_counted_and_the_rest_is_what_read_image_gives(folder):

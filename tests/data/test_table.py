@@ -486,3 +486,27 @@ def test_split_fractions_are_numbers_that_add_up_to_one(tmp_path, images):
     for wrong in (float("nan"), float("inf"), 0.6):
         with pytest.raises(AttrinetError, match="fractions 0.5, .* add up to 1"):
             table_source(write(tmp_path, FRAME), images, findings=["Edema"], fractions={"train": 0.5, "test": wrong})
+
+
+@pytest.mark.parametrize("header", ["image,patient,Edema,Edema", "image,patient,Edema, Edema ",
+                                    "image;patient;Edema;Edema"])
+def test_two_columns_of_one_name_are_refused(tmp_path, images, header):
+    sign = ";" if ";" in header else ","
+    (tmp_path / "labels.csv").write_text(f"{header}\n" + "\n".join(
+        sign.join(row) for row in (("a.png", "x", "1", "0"), ("b", "y", "0", "1"))))
+    with pytest.raises(AttrinetError, match="labels.csv: .*two columns are called 'Edema'"):
+        table_source(tmp_path / "labels.csv", images)
+
+
+def test_age_and_sex_are_no_findings_unless_they_are_named(tmp_path, images):
+    labels = write(tmp_path, FRAME | {"Sex": [0, 1, 1], "age": [1, 0, 1]})
+    assert table_source(labels, images).findings == ("Edema",)
+    assert table_source(labels, images, findings=["Sex"]).findings == ("Sex",)
+
+
+def test_a_box_on_an_image_without_the_finding_is_said(tmp_path, images):
+    box = {"x": 1, "y": 1, "w": 2, "h": 2, "finding": "Edema"}
+    boxes = write(tmp_path, [box | {"image": name} for name in ("a.png", "b", "c.jpg")], "boxes.csv")
+    with pytest.warns(UserWarning, match=r"1 of 3 boxes are on images labelled as without .* in line 3, of 'b' and "):
+        source = table_source(write(tmp_path, FRAME), images, boxes=boxes)
+    assert source.findings == ("Edema",) and source.annotations["id"].tolist() == ["a", "b"]

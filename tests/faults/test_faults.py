@@ -73,7 +73,7 @@ def test_a_full_and_a_read_only_disk_are_named_and_with_room_again_nothing_was_l
 def test_an_image_that_vanishes_between_table_and_reading_is_listed_and_the_rest_is_there(tmp_path):
     (tmp_path / "png").mkdir()
     for k in range(6):
-        Image.fromarray(np.full((8, 8), 40 * k, np.uint8)).save(tmp_path / "png" / f"{k}.png")
+        Image.fromarray(np.eye(8, dtype=np.uint8) + 40 * np.uint8(k)).save(tmp_path / "png" / f"{k}.png")
     rows = [{"image": f"{k}.png", "patient": k, "Edema": k % 2} for k in range(6)]
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
 

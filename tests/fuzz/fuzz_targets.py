@@ -187,8 +187,8 @@ a.png,Edema,1,2,5,6,,
 b,Effusion,0.5,0.5,90,90,100,100
 d.png,Edema,3,3,4,4,16,20
 """
-MANIFEST = pd.DataFrame({"id": list("abcde")})
 FINDINGS = ("Edema", "Effusion")
+MANIFEST = pd.DataFrame({"id": list("abcde"), **{f: pd.array([1, 0, None, 1, 1], "Int8") for f in FINDINGS}})
 
 
 def tables(folder: Path) -> list[str]:

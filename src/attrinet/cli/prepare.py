@@ -35,7 +35,8 @@ def store_options(function):
         click.option("--size", default=320, show_default=True, help="Pixels a side."),
         click.option("--keep-aspect", is_flag=True, help="Pad to a square instead of stretching as the paper does."),
         click.option("--intensity", type=click.Choice(INTENSITIES),
-                     help="Grey-level mapping; the adapter's own if left out (paper: 5th to 95th percentile)."),
+                     help="Grey-level mapping; the adapter's own if left out (paper: 5th to 95th percentile; "
+                          "none: files of 0 to 255)."),
         click.option("--workers", default=os.cpu_count() or 1, show_default="all cores", help="Processes."),
         click.option("--verify", is_flag=True, help="Read the store back and compare checksums."),
         click.option("--quiet", is_flag=True, help="No progress bar."),
@@ -55,8 +56,9 @@ def run(source: Source, out: Path, verify: bool, quiet: bool, **options) -> None
         click.echo(f"{out}: verified, every byte as written")
     click.echo(summary(store))
     for split in ("valid", "test"):
-        if absent := without_positives(store, split):
-            warnings.warn(f"{split} has no positive {', '.join(absent)}: no AUC of that there", stacklevel=2)
+        for sign in ("positive", "negative"):
+            if absent := without(store, split, sign):
+                warnings.warn(f"{split} has no {sign} {', '.join(absent)}: no AUC of that there", stacklevel=2)
     if finished and source.name != "shortcut" and store.meta["excluded"].get("unreadable"):  # a tag reads no file
         click.echo(f"{out}: was finished before, and unreadable files are not tried again; for that, delete it and run "
                    "the same command again")
@@ -72,10 +74,10 @@ def warn_of_size(size: int) -> None:
         warnings.warn(f"a store of {size} pixels cannot train Attri-Net, only baselines: {error}", stacklevel=3)
 
 
-def without_positives(store: Store, split: str) -> list[str]:
-    """Findings that no image of a split has, where it has images."""
+def without(store: Store, split: str, sign: str) -> list[str]:
+    """Findings that no image of a split has ("positive") or that none lacks ("negative"), where it has images."""
     counts = store.meta["counts"][split]
-    return [f for f in store.findings if counts["images"] and not counts["findings"][f]["positive"]]
+    return [f for f in store.findings if counts["images"] and not counts["findings"][f][sign]]
 
 
 def summary(store: Store) -> str:

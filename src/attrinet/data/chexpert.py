@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from attrinet.data.chexlocalize import CHEXPERT_NAMES, chexlocalize_annotations, chexlocalize_files
-from attrinet.data.images import read_grey
+from attrinet.data.images import SUFFIXES, read_grey
 from attrinet.data.manifest import (
     UNCERTAIN,
     by_name,
@@ -186,13 +186,14 @@ def read_labels(
 
 def image_files(folder: Path) -> dict[str, str]:
     """patient…_study…_view… → path of every image in the split folders of `folder`, or anywhere below it if there are
-    none."""
+    none. Of two files of a view the JPEG that the tables name is taken, else the first of SUFFIXES."""
     tops = [folder / name for name in FOLDERS if (folder / name).is_dir()] or [folder]
     files: dict[str, str] = {}
     for parent, names in folders(tops):
         study = "_".join(parent.split(os.sep)[-2:])
-        for name in names:
-            files.setdefault(f"{study}_{os.path.splitext(name)[0]}", os.path.join(parent, name))
+        images = [(stem, suffix) for stem, suffix in map(os.path.splitext, names) if suffix.lower() in SUFFIXES]
+        for stem, suffix in sorted(images, key=lambda image: (image[1] != ".jpg", SUFFIXES.index(image[1].lower()))):
+            files.setdefault(f"{study}_{stem}", os.path.join(parent, stem + suffix))
     return files
 
 

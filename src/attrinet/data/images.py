@@ -24,6 +24,8 @@ from attrinet.errors import AttrinetError
 PIXEL_LIMIT, SIDE_LIMIT = 100_000_000, 65_535  # a larger image is refused unread: no radiograph has so many pixels
 FORMATS = ("PNG", "JPEG", "JPEG2000", "TIFF", "BMP", "GIF", "WEBP", "PPM")  # of Pillow's; some others run programs
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I", "F")
+PNG, COLOUR_OR_ALPHA = b"\x89PNG\r\n\x1a\n", (2, 4, 6)  # first bytes, and colour types that Pillow reads in 8 bits
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257
 WHITE_IS_ZERO = (262, 0)  # the TIFF tag PhotometricInterpretation and its value
 MAY_BE_EMPTY = ("RescaleSlope", "RescaleIntercept", "VOILUTFunction", "PixelPaddingRangeLimit", "HighBit")
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as Pillow's "L"
@@ -195,19 +197,25 @@ def _is_padding(pixels: np.ndarray, data: pydicom.Dataset) -> np.ndarray:
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    # The pixel limit is checked from the header, before Pillow decodes anything
-    try:
-        image = Image.open(path, formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
-        raise AttrinetError(f"{path}: is neither DICOM nor one of {', '.join(FORMATS)}") from error
-    except Image.DecompressionBombError as error:
-        raise AttrinetError(f"{path}: has more pixels than the limit of {PIXEL_LIMIT:,}") from error
-    with image:
-        _check_size(path, *image.size)
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise AttrinetError(f"{path}: has {frames} frames; give single images")
-        return _picture_to_grey(ImageOps.exif_transpose(image), image)
+    with open(path, "rb") as file:  # given a path, Pillow 13 would map a turned TIFF with the wrong length of its rows
+        head = file.read(26)
+        if head.startswith(PNG) and head[24] == 16 and head[25] in COLOUR_OR_ALPHA:
+            raise AttrinetError(f"{path}: a PNG of 16 bit with colour or alpha, of which 8 would be lost; save it as "
+                                "16-bit grey")
+        file.seek(0)
+        # The pixel limit is checked from the header, before Pillow decodes anything
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except Image.UnidentifiedImageError as error:
+            raise AttrinetError(f"{path}: is neither DICOM nor one of {', '.join(FORMATS)}") from error
+        except Image.DecompressionBombError as error:
+            raise AttrinetError(f"{path}: has more pixels than the limit of {PIXEL_LIMIT:,}") from error
+        with image:
+            _check_size(path, *image.size)
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise AttrinetError(f"{path}: has {frames} frames; give single images")
+            return _picture_to_grey(ImageOps.exif_transpose(image), image)
 
 
 def _picture_to_grey(image: Image.Image, file: Image.Image) -> np.ndarray:
@@ -247,8 +255,10 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
             data = pydicom.dcmread(path, stop_before_pixels=True, force=True)
             return int(data.Columns), int(data.Rows)
         with Image.open(path, formats=FORMATS) as image:
-            turned = image.getexif().get(0x0112, 1) >= 5
-            return image.size[::-1] if turned else image.size
+            turned, size = image.getexif().get(0x0112, 1) >= 5, image.size
+            if image.format == "TIFF":  # whose size Pillow has turned already, or not, by its version
+                size = image.tag_v2[TIFF_WIDTH], image.tag_v2[TIFF_HEIGHT]
+            return size[::-1] if turned else size
     except Exception as error:
         raise AttrinetError(f"{path}: its size cannot be read ({' '.join(str(error).split())[:120]})") from error
 
@@ -286,19 +296,25 @@ def to_uint8(image: np.ndarray, intensity: str = "paper", of: np.ndarray | None 
     """Resized image → uint8, 0 … 255 standing for −1 … 1.
 
     intensity "paper": 5th to 95th percentile mapped to the full range and clipped (§4.1.1, after a z-score that this
-    mapping undoes); "nih-code": 0.95th to 99.05th, as the authors' NIH code has it; "minmax"; "none": values already
-    are 0 … 255. of: the pixels whose percentiles these are, the image's own if left out. An image without contrast
-    becomes mid grey. Raises AttrinetError for other names.
+    mapping undoes); "nih-code": 0.95th to 99.05th, as the authors' NIH code has it; "minmax", which is also taken where
+    two percentiles are the same; "none": values already are 0 … 255. of: the pixels whose percentiles these are, the
+    image's own if left out. An image without contrast becomes mid grey. Raises AttrinetError for other names, and for
+    "none" with other values.
     """
     of = image if of is None else of
     if intensity == "none":
-        return image.round().clip(0, 255).astype(np.uint8)
+        grey = image.round()
+        if not (grey.min() >= 0 and grey.max() <= 255):
+            raise AttrinetError(f"intensity 'none' is for values of 0 … 255, not {image.min():g} … {image.max():g}")
+        return grey.astype(np.uint8)
     if intensity == "minmax":
         low, high = float(of.min()), float(of.max())
     elif intensity in PERCENTILES:
         low, high = (float(v) for v in np.percentile(of, PERCENTILES[intensity]))
     else:
         raise AttrinetError(f"intensity={intensity!r}: choose one of {', '.join(INTENSITIES)}")
+    if not high > low:
+        low, high = float(of.min()), float(of.max())
     if not high > low:
         return np.full(image.shape, 128, np.uint8)
     return ((image.astype(np.float64) - low) * (255 / (high - low))).round().clip(0, 255).astype(np.uint8)
@@ -369,5 +385,8 @@ def read_image(
     Raises AttrinetError naming the file.
     """
     image = read_grey(path)
-    grey = to_uint8(image, intensity) if size is None else fit(image, size, intensity, keep_aspect)
+    try:
+        grey = to_uint8(image, intensity) if size is None else fit(image, size, intensity, keep_aspect)
+    except AttrinetError as error:
+        raise AttrinetError(f"{path}: {error}") from error
     return to_tensor(grey)[None, None]

@@ -137,6 +137,15 @@ def check_patients(frame: pd.DataFrame, tables: Mapping[str, Path]) -> None:
                             "share none: is one file a copy of the other?")
 
 
+def encodable(text: object) -> bool:
+    """Whether a name can be written to a table: one of a file that is not UTF-8 cannot."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check(source: Source) -> None:
     """Raise AttrinetError for anything that would make a store misleading; see Source for what is expected."""
     frame, name = source.manifest, source.name
@@ -155,6 +164,10 @@ def check(source: Source) -> None:
     for column in ("id", "source", "patient", "split"):
         if frame[column].isna().any():
             raise AttrinetError(f"{name}: row {frame.index[frame[column].isna()][0]} has no {column}")
+    for column in ("id", "source", "patient"):
+        for value in (v for v in frame[column] if not encodable(v)):
+            raise AttrinetError(f"{name}: {column} {ascii(value)} is not UTF-8; rename the file or folder, as "
+                                "convmv does")
     wrong = sorted(set(frame["split"]) - set(SPLITS))
     if wrong:
         raise AttrinetError(f"{name}: unknown split {wrong[0]!r}; splits are {', '.join(SPLITS)}")

@@ -53,6 +53,10 @@ def prepare(
     if out.name in ("", ".."):
         raise AttrinetError(f"--out {out}: name a folder to make; it is made beside its place and put there when it is "
                             "whole")
+    if out.is_symlink():
+        out = out.resolve()  # what the link leads to is made; a link could not be replaced
+    if out.is_file() or os.path.ismount(out):
+        raise AttrinetError(f"--out {out}: is a {'file' if out.is_file() else 'mounted disk; name a folder on it'}")
     if size < 1 or workers < 1:
         raise AttrinetError(f"size={size}, workers={workers}: must be 1 or more")
     recipe = {
@@ -190,7 +194,10 @@ def _read_chunk(task: Task) -> Outcome:
     messages = {}
     for row, name in zip(*task, strict=True):
         try:
-            images[row] = fit(read(name), images.shape[1], intensity, keep_aspect)
+            image = read(name)
+            if image.min() == image.max():
+                raise AttrinetError(f"{name}: all pixels have one value, {image.flat[0]:g}")
+            images[row] = fit(image, images.shape[1], intensity, keep_aspect)
         except AttrinetError as error:
             messages[int(row)] = str(error)
         except Exception as error:  # one bad file among 200,000 must not end the work

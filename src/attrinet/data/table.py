@@ -33,6 +33,7 @@ from attrinet.errors import AttrinetError
 
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
 NAMED = 6  # columns in one message
+NO_FINDINGS = ("age", "sex", "gender")  # also where they are 0 and 1; name them with --findings to have them
 SEVERAL = ""  # in place of a path: it cannot be told which file is meant
 
 
@@ -192,6 +193,9 @@ def read_csv(path: Path, **csv: Any) -> pd.DataFrame:
         header = pd.read_csv(path, nrows=0).columns
         sign = next((sign for sign in ";\t" if len(header) == 1 and sign in header[0]), ",")
         header = pd.read_csv(path, nrows=0, sep=sign).columns
+        own = pd.read_csv(path, nrows=1, sep=sign, header=None, dtype=str, index_col=False).iloc[0].dropna().str.strip()
+        if own.duplicated().any():
+            raise ValueError(f"two columns are called {own[own.duplicated()].iloc[0]!r}")
         csv |= {"sep": sign, "decimal": "," if sign == ";" else ".", "header": 0, "names": header.str.strip()}
     return pd.read_csv(path, dtype_backend="numpy_nullable", **csv)
 
@@ -208,16 +212,16 @@ def slashed(paths: pd.Series) -> pd.Series:
 
 
 def label_columns(frame: pd.DataFrame, others: set[str], where: str) -> tuple[str, ...]:
-    """Columns whose every value is 1, 0, −1 or blank; one warning names those that are not, of the fewest different
-    values first. Raises AttrinetError where none is."""
+    """Columns whose every value is 1, 0, −1 or blank, but those called age or sex; one warning names those that are
+    not, of the fewest different values first. Raises AttrinetError where none is."""
     found: list[str] = []
     passed: dict[str, int] = {}
-    for name in (column for column in frame.columns if column not in others):
+    for name in (c for c in frame.columns if c not in others and c.casefold() not in NO_FINDINGS):
         given = frame[name].notna()
         wrong = given & ~pd.to_numeric(frame[name], errors="coerce").isin([0, 1, -1])
         if given.any() and not wrong.any():
             found.append(name)
-        elif name.casefold() not in ("age", "sex"):
+        else:
             first = str(frame[name][wrong].iloc[0])[:20] if wrong.any() else ""
             holds = f"line {first_line(wrong)} holds {first!r}" if first else "blank"
             passed[f"{name} ({holds})"] = frame[name].astype("string").nunique() or len(frame)
@@ -332,7 +336,7 @@ def box_rows(
     table = read_table(path, dtype={"image": "string", "finding": "string"})
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
     table["image"], table["finding"] = slashed(stripped(table["image"])), stripped(table["finding"])
-    rows, unused = [], []
+    rows, unused, denied = [], [], []
     for number, box in enumerate(table.to_dict("records"), start=2):
         try:
             row = names.find(str(box["image"]))
@@ -363,12 +367,17 @@ def box_rows(
         if x >= width or y >= height or x + w <= 0 or y + h <= 0:
             raise AttrinetError(f"{path}: line {number}: the box lies outside its image of {width}×{height} pixels; "
                                 "for boxes of an original of another size give source_width and source_height")
+        if (manifest[box["finding"]] == 0).fillna(False)[row]:
+            denied.append(f"line {number}, of {box['image']!r} and {box['finding']!r}")
         placed = notes.in_file((x, y, w, h), (width, height), file)
         rows.append(notes.box_row(manifest["id"][row], box["finding"], *placed))
     if len(table) and len(unused) == len(table):
         raise AttrinetError(f"{path}: no box is of an image and a finding that are used; its first is of "
                             f"{table['image'].iloc[0]!r} and {table['finding'].iloc[0]!r}, the store has "
                             f"{manifest['id'].iloc[0]!r}, … and {', '.join(findings)}")
+    if denied:
+        warnings.warn(f"{path}: {len(denied)} of {len(table)} boxes are on images labelled as without the finding, and "
+                      f"neither guide nor judge anything; the first is in {denied[0]}", stacklevel=2)
     if unused:
         warnings.warn(f"{path}: {len(unused)} of {len(table)} boxes are of no image and finding that are used, the "
                       f"first in {unused[0]}", stacklevel=2)

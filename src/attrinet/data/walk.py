@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def folders(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
-    """Path of every folder at and below `tops`, sorted, and the names in it that are no folders.
+    """Path of every folder at and below `tops`, and the names in it that are no folders, both sorted.
 
     Each folder comes once, by its own path before that of a link to it, so links in a circle end. No look at any single
     file.
@@ -23,4 +23,4 @@ def folders(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
             seen.add(own)
             below.sort()
             waiting += [path for name in below if os.path.islink(path := os.path.join(parent, name))]
-            yield parent, names
+            yield parent, sorted(names)
