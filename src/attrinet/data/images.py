@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 import torch
 from PIL import Image, ImageChops, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -256,7 +257,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
             return int(data.Columns), int(data.Rows)
         with Image.open(path, formats=FORMATS) as image:
             turned, size = image.getexif().get(0x0112, 1) >= 5, image.size
-            if image.format == "TIFF":  # whose size Pillow has turned already, or not, by its version
+            if isinstance(image, TiffImageFile):  # whose size Pillow has turned already, or not, by its version
                 size = image.tag_v2[TIFF_WIDTH], image.tag_v2[TIFF_HEIGHT]
             return size[::-1] if turned else size
     except Exception as error:
