@@ -17,9 +17,10 @@ from attrinet.nets.weights import weights_hash
 class Facts:
     """title: of the run. kind: of the model ("Attri-Net"). parameters: without the critic. Empty mappings where a run
     does not say: config (of training, as config.yaml), training ("step", "best_auc"), store (meta.json), metrics
-    (metrics.json). views: projection → images. shared_patients: in more than one split; None: not counted. own_store:
-    the store is the one the model was trained on (of a run of an earlier version: by its path). phantoms: its images
-    were drawn."""
+    (metrics.json). views: projection → images. names_patients: the data do; where they do not, every image counts as a
+    patient of its own. shared_patients: in more than one split; None: not counted. own_store: the store is the one the
+    model was trained on (of a run of an earlier version: by its path). phantoms: its images were drawn.
+    thresholds_chosen: on validation images, by Youden's index."""
 
     title: str
     kind: str
@@ -32,13 +33,27 @@ class Facts:
     store: Mapping
     metrics: Mapping
     views: Mapping[str, int]
+    names_patients: bool
     shared_patients: int | None
     own_store: bool
     phantoms: bool
+    thresholds_chosen: bool
 
     @property
     def guided(self) -> str:
-        return self.config.get("guidance", {}).get("mode", "none")
+        """Mode of guidance; none where its loss counts nothing."""
+        losses = self.config.get("losses" if self.kind == "Attri-Net" else "baseline", {})
+        return self.config.get("guidance", {}).get("mode", "none") if losses.get("guidance", 1) else "none"
+
+    @property
+    def units(self) -> str:
+        """What was drawn for intervals."""
+        return "patients" if self.names_patients else "images (the data name no patients)"
+
+    def judged(self) -> str:
+        """How many images the metrics are of, and of how many patients."""
+        images, patients = (f"{self.metrics[name]:,}" for name in ("images", "patients"))
+        return f"{images} images of {patients} patients" if self.names_patients else f"{images} images"
 
     @property
     def rival(self) -> str:
@@ -70,9 +85,11 @@ def gather(
         explains_itself=hasattr(model, "attribute"),
         config=config, training=training, store=store.meta if store else {},
         metrics=metrics,
-        views=views(store) if store else {}, shared_patients=shared_patients(store) if store else None,
+        views=views(store) if store else {},
+        names_patients=store.names_patients if store else metrics.get("patients_named", True),
+        shared_patients=shared_patients(store) if store and store.names_patients else None,
         own_store=same if data is None or store is None else data == store.identity,
-        phantoms=bool(store) and drawn(store.meta),
+        phantoms=bool(store) and drawn(store.meta), thresholds_chosen=bool(model.thresholds_from),
     )
 
 

@@ -18,16 +18,19 @@ from attrinet.files import checksum, readable
 from attrinet.nets.attrinet import AttriNet
 
 FORMAT = 1
+ON_VALIDATION = "validation"
 # what absurd or damaged contents of a model folder raise on their way into a network
 UNUSABLE = (KeyError, TypeError, ValueError, ArithmeticError, MemoryError, RuntimeError, OSError, SafetensorError)
 
 
 def save_model(
-    model: AttriNet | Baseline, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict
+    model: AttriNet | Baseline, folder: str | Path, *, thresholds: dict[str, float], preprocessing: dict,
+    thresholds_from: str = "",
 ) -> None:
     """Write what predicts and explains (not the critic) to a new or existing folder.
 
-    thresholds: finding → probability. preprocessing: intensity and keep_aspect, as given to `prepare`.
+    thresholds: finding → probability. preprocessing: intensity and keep_aspect, as given to `prepare`. thresholds_from:
+    ON_VALIDATION where they were chosen by Youden's index on validation images, as reports and cards then say.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,6 +44,7 @@ def save_model(
         "image_size": model.image_size,
         **shape(model),
         "preprocessing": preprocessing,
+        "thresholds_from": thresholds_from,
         "weights": checksum(folder / "model.safetensors"),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -81,6 +85,9 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | B
             raise AttrinetError(f"{weights}: damaged (its checksum is not the one in config.json); copy it again")
         model.load_state_dict(load_file(weights))
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
+        # an earlier version's config.json does not say it, but its training left a file
+        trained = ON_VALIDATION if (folder / "training.json").exists() else ""
+        model.thresholds_from = str(config.get("thresholds_from", trained))
         preprocessing = config["preprocessing"]
         model.reader = partial(read_image, size=model.image_size, **preprocessing)
     except UNUSABLE as error:

@@ -39,7 +39,8 @@ def save_pretrained(
     card = markdown(gather(model, title or folder.name, run=run, store=data))
     thresholds = dict(zip(model.findings, model.thresholds.tolist(), strict=True))
     try:
-        save_model(model, folder, thresholds=thresholds, preprocessing=preprocessing)
+        save_model(model, folder, thresholds=thresholds, preprocessing=preprocessing,
+                   thresholds_from=model.thresholds_from)
         (folder / "README.md").write_text(card)
     except (OSError, SafetensorError) as error:
         raise cannot_write(folder, error) from error

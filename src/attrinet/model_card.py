@@ -13,7 +13,6 @@ CAN_NOT = (
     "Lesions that are small or turn up anywhere in the image are the method's weak point: class centres and the "
     "masks of guidance average over places",
     "An attribution map shows what the prediction was computed from, not that this is the disease",
-    "Calls follow thresholds chosen by Youden's index on the validation images; another prevalence wants others",
 )
 
 
@@ -47,7 +46,14 @@ def details(facts: Facts) -> Section:
 
 
 def supervision(facts: Facts) -> str:
-    return "no guidance by annotations" if facts.guided == "none" else f"guided by annotations, mode {facts.guided}"
+    return {"none": "no guidance", "given": "guided by given masks, mode given",
+            "shortcut": "guided off a known tag, mode shortcut"}.get(
+                facts.guided, f"guided by annotations, mode {facts.guided}")
+
+
+def thresholds(facts: Facts) -> str:
+    return "chosen by Youden's index on the validation images" if facts.thresholds_chosen else \
+        "given with the model, not chosen on validation images"
 
 
 def intended_use(facts: Facts) -> Section:
@@ -65,12 +71,12 @@ def factors(facts: Facts) -> Section:
 def metrics(facts: Facts) -> Section:
     if not facts.metrics:
         return Section("Metrics", (), ("measured performance: no evaluation was at hand",))
-    known = [("Prediction", "AUC; sensitivity and specificity at Youden's threshold of the validation images")]
+    known = [("Prediction", f"AUC; sensitivity and specificity at thresholds {thresholds(facts)}")]
     if "class_sensitivity" in facts.metrics:
         known.append(("Explanation", "class sensitivity (2×2 grids, chance 0.25) and disease sensitivity (share of "
                                      "positive evidence inside the annotated lesion)" + of_rival(facts)))
-    known.append(("Uncertainty", f"95 % bootstrap intervals over patients, {facts.metrics['draws']:,} draws; they do "
-                                 "not contain the spread between trainings"))
+    known.append(("Uncertainty", f"95 % bootstrap intervals over {facts.units}, {facts.metrics['draws']:,} draws; "
+                                 "they do not contain the spread between trainings"))
     return Section("Metrics", tuple(known), ("why these suit the intended use",))
 
 
@@ -79,7 +85,7 @@ def evaluation_data(facts: Facts) -> Section:
     if not m:
         return Section("Evaluation data", (), ("evaluation data",))
     where = f", only {' and '.join(m['where'])}" if m.get("where") else ""
-    known = [("Images", f"{m['images']:,} of {m['patients']:,} patients: split “{m.get('split', '?')}”{where} of the "
+    known = [("Images", f"{facts.judged()}: split “{m.get('split', '?')}”{where} of the "
                         f"store with checksum {m.get('store_checksum', 'not recorded')}")]
     return Section("Evaluation data", (*known, *disjoint(facts)), ("whether they stand for the intended patients",))
 
@@ -91,7 +97,8 @@ def training_data(facts: Facts) -> Section:
         known = (("Store", f"{trained_on}, which was not at hand"),) if trained_on else ()
         return Section("Training data", known, ("training data: its store was not at hand",))
     known = [("Source", f"adapter “{facts.store['adapter']}”" + (", procedural phantoms" if facts.phantoms else "")),
-             ("Images", "; ".join(f"{name}: {c['images']:,} of {c['patients']:,} patients"
+             ("Images", "; ".join(f"{name}: {c['images']:,}"
+                                  + (f" of {c['patients']:,} patients" if facts.names_patients else "")
                                   for name, c in counts.items())),
              ("Preprocessing", preprocessing(facts.store)), ("Left out", left_out(facts.store))]
     missing = () if facts.phantoms else ("how patients came into the data set", "consent and de-identification")
@@ -99,6 +106,8 @@ def training_data(facts: Facts) -> Section:
 
 
 def disjoint(facts: Facts) -> tuple[tuple[str, str], ...]:
+    if not facts.names_patients:
+        return (("Split", "by image: the data name no patients, so one patient may have images in several splits"),)
     if facts.shared_patients is None:
         return ()
     if facts.shared_patients:
@@ -139,6 +148,7 @@ def ethics(facts: Facts) -> Section:
 
 def caveats(facts: Facts) -> Section:
     known = [("Limits", text) for text in CAN_NOT]
+    known.append(("Limits", f"Calls follow thresholds {thresholds(facts)}; another prevalence wants others"))
     if facts.phantoms:
         known.insert(0, ("Phantoms", "the figures show that the method and the installation work; they say nothing "
                                      "about patients"))

@@ -10,7 +10,8 @@ from attrinet.cli import cli
 from attrinet.cli.global_ import COMPARED, compared
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
-from attrinet.folder import save_model
+from attrinet.data.store import Store
+from attrinet.folder import load, save_model
 from attrinet.nets.attrinet import AttriNet
 from attrinet.train.config import Config, dump_config
 
@@ -75,3 +76,14 @@ def test_without_a_log_an_alarm_says_nothing_of_how_well_the_finding_was_learned
     (run / "metrics.jsonl").unlink()
     done = CliRunner().invoke(cli, ["global", str(run)])
     assert done.output.count("Look there in global.png") == 2 and "hardly learned" not in done.output
+
+
+def test_a_centre_that_is_flat_is_said_not_to_have_been_judged(run):
+    model = load(run)
+    model.centers.data.zero_()
+    save_model(model, run / "best", thresholds=dict.fromkeys(model.findings, 0.5),
+               preprocessing=Store.open(run.parent / "store").preprocessing)
+    done = CliRunner().invoke(cli, ["global", str(run)])
+    assert done.exit_code == 0 and "not judged: Edema, Cardiomegaly (a flat centre" in done.output
+    assert "no suspicious centre" not in done.output
+    assert json.loads((run / "global/suspicion.json").read_text()) == {}

@@ -115,6 +115,29 @@ def test_a_prediction_that_is_not_a_number_names_the_image(store):
         choose_thresholds(model, store)
 
 
+def test_where_validation_shows_one_kind_alone_the_threshold_stays_and_it_is_said(store):
+    model = AttriNet(["Edema", "Cardiomegaly"], 32, width=2, critic=False)
+    model.thresholds.copy_(torch.tensor([0.3, 0.4]))
+    manifest = store.manifest.copy()
+    manifest.loc[manifest["split"] == "valid", "Cardiomegaly"] = 0
+    other = replace(store)
+    other.__dict__["manifest"] = manifest
+    with pytest.warns(UserWarning, match="'valid' does not show Cardiomegaly both present and absent"):
+        found = choose_thresholds(model, other)
+    assert found["Cardiomegaly"] == pytest.approx(0.4) and found["Edema"] != pytest.approx(0.3)
+
+
+def test_logits_that_differ_are_never_the_same_probability(store):
+    class Sure(Oracle):
+        def logits(self, images):
+            return 18 + super().logits(images) * 1e-3
+
+    oracle, rows = Oracle(store), store.split("test")
+    sure = Sure(store)
+    found, want = (evaluate(m, None, store, rows, THRESHOLDS, draws=5, progress=False) for m in (sure, oracle))
+    assert found.metrics["auc"]["mean"].value == want.metrics["auc"]["mean"].value
+
+
 def test_bounds_that_agree_are_no_bounds():
     unknown = {"low": None, "high": None}
     assert jsonable(Interval(0.0, 0.0, 0.0)) == {"value": 0.0, **unknown}

@@ -138,3 +138,8 @@ def test_only_the_asked_share_of_a_centre_is_looked_at():
     center[:8, :8], center[40:56, 40:56] = 2, 1  # stronger elsewhere, with which a top share of 64 pixels is full
     assert suspicious_center(center, positives, negatives, 320 / 64**2).score > 0.5
     assert suspicious_center(center, positives, negatives, 64 / 64**2).score < 0.5
+
+
+def test_a_flat_centre_is_not_judged():
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.float32)
+    assert math.isnan(suspicious_center(np.zeros((32, 32)), images, images).score)

@@ -15,14 +15,18 @@ import torch
 
 from attrinet.baselines import BASELINES
 from attrinet.cli.evaluate import run_evaluation
+from attrinet.cli.evaluation_table import summary
 from attrinet.cli.run_folder import Run
+from attrinet.data.manifest import NO_PATIENTS
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import Tag, shortcut_source
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.facts import changed_since, drawn, gather, shared_patients
+from attrinet.folder import ON_VALIDATION, load, save_model
 from attrinet.hub import save_pretrained
+from attrinet.model_card import markdown, supervision
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import build
@@ -270,6 +274,45 @@ def test_a_store_is_known_by_what_it_holds_not_by_its_path(runs, store, tmp_path
         (tmp_path / "run/best/training.json").write_text(json.dumps(saved | {"data": data}))
         assert gather(model, "ours", run=tmp_path / "run", store=moved).own_store is own
         assert gather(model, "ours", run=tmp_path / "run", store=store).own_store is own
+
+
+def test_data_that_name_no_patients_are_never_said_to_be_split_by_patient(runs, store, tmp_path):
+    unnamed = Store.open(shutil.copytree(store.path, tmp_path / "store"))
+    unnamed.meta["options"]["patient"] = NO_PATIENTS
+    assert store.names_patients and not unnamed.names_patients
+    model, _ = runs["ours"]
+    folder = judged_run(model, unnamed, tmp_path / "run")
+    page = page_of({"ours": (model, folder)}, "ours", unnamed)
+    facts = gather(model, "ours", run=folder, store=unnamed)
+    said = page + markdown(facts) + summary(json.loads((folder / "evaluation/metrics.json").read_text()))
+    for claimed in ("over patients", "By patient:", "by patient:", "no patient identifier", " patients of the same"):
+        assert claimed not in said, claimed
+    assert "one patient may have images in several splits" in page and "95 % intervals over images" in said
+    plain = page_of(runs, "ours", store)
+    assert "intervals over patients" in plain and "no patient identifier is in two splits" in plain
+
+
+def test_thresholds_are_said_to_be_chosen_on_validation_images_only_where_they_were(runs, store, tmp_path):
+    model, folder = runs["ours"]
+    for origin, words in (("", "given with the model, not chosen"), (ON_VALIDATION, "chosen by Youden's index on the")):
+        save_model(model, tmp_path / "m", thresholds={"Edema": 0.5}, preprocessing=store.preprocessing,
+                   thresholds_from=origin)
+        facts = gather(load(tmp_path / "m"), "ours", run=folder, store=store)
+        assert words in html.unescape(markdown(facts)) and words in dict(
+            (answer.number, answer.text) for answer in claim(facts)[0])[28]
+    page = page_of(runs, "ours", store)  # of a model that was never trained
+    assert "was not chosen on validation images" in page
+
+
+@pytest.mark.parametrize("mode, weight, words", [
+    ("none", 30, "no guidance"), ("mixed", 30, "guided by annotations, mode mixed"), ("mixed", 0, "no guidance"),
+    ("shortcut", 30, "guided off a known tag"), ("given", 30, "guided by given masks"),
+])
+def test_what_guided_a_model_is_said_as_it_was(runs, store, mode, weight, words):
+    model, folder = runs["ours"]
+    facts = gather(model, "ours", run=folder, store=store)
+    config = {**facts.config, "guidance": {"mode": mode}, "losses": {"guidance": weight}}
+    assert supervision(replace(facts, config=config)).startswith(words)
 
 
 def test_a_report_shows_the_images_that_were_judged(runs, store, tmp_path):

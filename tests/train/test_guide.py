@@ -131,6 +131,24 @@ def test_settings_of_guidance_without_a_mode_are_named(phantoms):
         assert guide(phantoms, "guidance.masks={Edema: nowhere.png}", "guidance.per_finding=3")[0] is None
 
 
+@pytest.mark.parametrize("mode, option", [
+    ("full", "guidance.masks={Edema: MASK}"), ("box-only", "guidance.center_square=0.5"),
+    ("given", "guidance.per_finding=3"), ("given", "guidance.counts={Edema: 3}"),
+    ("given", "guidance.annotated_rate=0.2"),
+])
+def test_an_option_that_a_mode_does_not_read_is_named(phantoms, mode, option, tmp_path):
+    np.save(tmp_path / "mask.npy", np.eye(9))
+    with pytest.warns(UserWarning, match=f"guidance.mode={mode}: does not read {option.split('=')[0]}$"):
+        guidance, annotated = guide(phantoms, f"guidance.mode={mode}", option.replace("MASK", f"{tmp_path}/mask.npy"))
+    plain, chosen = guide(phantoms, f"guidance.mode={mode}")
+    np.testing.assert_array_equal(annotated, chosen)
+    rows = phantoms.split("train")
+    for c in range(len(phantoms.findings)):
+        (masks, used), (other, as_much) = (g.masks(rows, c) for g in (guidance, plain))
+        np.testing.assert_array_equal(used, as_much)
+        np.testing.assert_array_equal(masks[used], other[used])
+
+
 def test_the_shortcut_mode_leaves_the_tag_out_for_every_finding(phantoms, tmp_path):
     store = prepare(shortcut_source(phantoms.path, "Cardiomegaly", Tag("marker"), positives=1.0), tmp_path / "s",
                     phantoms.size, progress=False)

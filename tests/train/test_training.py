@@ -17,9 +17,11 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from attrinet.baselines.loop import train as train_baseline
 from attrinet.data.sampling import Sampler
+from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
-from attrinet.folder import load
+from attrinet.folder import ON_VALIDATION, load
 from attrinet.metrics.auc import auc
+from attrinet.metrics.youden import youden_threshold
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.generator import Generator
 from attrinet.train.batches import jittered
@@ -172,6 +174,19 @@ def test_bf16_trains_to_finite_losses_close_to_fp32(config, tmp_path):
         assert set(convolved) == {dtype}
     a, b = (read_log(runs[p] / "metrics.jsonl")[0] for p in ("fp32", "bf16"))
     assert a["generator/classification"] == pytest.approx(b["generator/classification"], rel=0.05)
+
+
+def test_a_run_in_bf16_keeps_the_model_and_thresholds_of_what_it_is_used_as(config, tmp_path):
+    settings = config("run.precision=bf16", "schedule.steps=4")
+    best = train(settings, tmp_path / "run", progress=False)
+    store, model = Store.open(settings.data.store), load(best)
+    rows = store.split("valid")
+    probabilities = model.logits(store.batch(rows)).double().sigmoid().numpy()
+    kept = json.loads((best / "training.json").read_text())["best_auc"]
+    assert kept == pytest.approx(auc(store.labels[rows], probabilities, store.findings).mean, abs=1e-12)
+    for c, threshold in enumerate(model.thresholds):
+        assert threshold == pytest.approx(youden_threshold(store.labels[rows, c], probabilities[:, c]).threshold)
+    assert model.thresholds_from == ON_VALIDATION
 
 
 def test_two_processes_do_the_mathematics_of_one(config, tmp_path):

@@ -27,6 +27,7 @@ class Baseline(nn.Module):
     SIZES: ClassVar[tuple[str, ...]]
     name: str
     thresholds: Tensor
+    thresholds_from: str = ""
 
     def __init__(self, findings: Sequence[str], image_size: int):
         super().__init__()

@@ -24,6 +24,7 @@ from attrinet.evaluation.kept import KeptMaps
 from attrinet.evaluations import AS_PUBLISHED, OWN, folder_name
 from attrinet.facts import read_json
 from attrinet.files import checksum, write_json
+from attrinet.folder import ON_VALIDATION
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import NAMES, build, open_autoencoder
@@ -63,10 +64,11 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
             **options) -> None:
     """Judge a trained model and one explainer of it, with 95 % intervals over patients.
 
-    Predictions: AUC, average precision, calibration, sensitivity and specificity at Youden's threshold. Explanations:
-    class and disease sensitivity, pointing game, IoU, deletion, insertion, whether the map adds up to the logit,
-    whether deleting it flips the call, whether it depends on the weights; on a store with a drawn tag, how much of it
-    is on the tag. Writes metrics.json and the tables predictions, localisation, grids and perturbation (.parquet).
+    Predictions: AUC, average precision, calibration, sensitivity and specificity at the model's thresholds.
+    Explanations: class and disease sensitivity, pointing game, IoU, deletion, insertion, whether the map adds up to
+    the logit, whether deleting it flips the call, whether it depends on the weights; on a store with a drawn tag, how
+    much of it is on the tag. Writes metrics.json and the tables predictions, localisation, grids and perturbation
+    (.parquet).
     Stopped or killed amid an explainer that takes hundreds of predictions a map, the same command goes on with the maps
     it has made.
 
@@ -164,7 +166,7 @@ def run_evaluation(
         result.metrics["explainer"] |= {"key": named, "as_published": as_published}
     result.metrics.update({
         "split": split, "where": list(where), "store": str(store.path), "store_checksum": store.meta["checksum"],
-        "truth_checksum": store.truth(rows), "weights": weights_hash(run.model),
+        "patients_named": store.names_patients, "truth_checksum": store.truth(rows), "weights": weights_hash(run.model),
         "provenance": provenance(run.model.device) | {
             **({"findings in one pass": run.model.findings_per_pass} if attrinet else {}),
             "training seed": run.config.run.seed if run.config else None,
@@ -190,5 +192,7 @@ def unfinished(run: Run, store: Store, explainer: tuple, autoencoder: Path | Non
 
 
 def save_thresholds(run: Run, thresholds: dict[str, float]) -> None:
+    """Keep thresholds that were chosen on validation images in the model folder."""
     folder = run.path if (run.path / "thresholds.json").exists() else run.path / "best"
     write_json(folder / "thresholds.json", thresholds)
+    write_json(folder / "config.json", read_json(folder, "config.json") | {"thresholds_from": ON_VALIDATION})

@@ -11,7 +11,9 @@ def summary(metrics: dict) -> str:
     """metrics: as read from metrics.json."""
     names = [name for name in metrics["auc"] if name != "mean"]
     width = max(map(len, names)) + 2
-    lines = [f"{metrics['images']} images, {metrics['patients']} patients; 95 % intervals over patients"]
+    named = metrics.get("patients_named", True)  # not said by earlier versions
+    lines = [f"{metrics['images']} images, {metrics['patients']} patients; 95 % intervals over patients" if named else
+             f"{metrics['images']} images; 95 % intervals over images, as the data name no patients"]
     lines += table(width, [*names, "mean"], {
         "AUC": lambda f: cell(metrics["auc"][f]),
         "average precision": lambda f: cell(metrics["average_precision"][f]),

@@ -51,6 +51,8 @@ def command(run: Path, store: Path | None, out: Path | None) -> None:
             click.echo(f"suspicious: the positive centre of {name} is strong near row {found.row}, column "
                        f"{found.column}, where images of different patients repeat each other (score "
                        f"{found.score:.2f}, alarm from {ALARM}){advice(aucs.get(name))}")
+    if data is not None and (unknown := [f for f in opened.model.findings if f not in scores]):
+        click.echo(f"not judged: {', '.join(unknown)} (a flat centre, or fewer than two patients with or without it)")
     if scores and not any(found.alarm for found in scores.values()):
         click.echo(f"no suspicious centre: highest score {max(found.score for found in scores.values()):.2f}, alarm "
                    f"from {ALARM}. A shortcut whose place changes from image to image is not found this way")
@@ -83,7 +85,7 @@ def write_global(run: Run, store: Store | None, folder: Path) -> dict[str, Suspi
 
 
 def suspicions(store: Store, result: GlobalExplanation) -> dict[str, Suspicion]:
-    """Of every finding that has at least two patients with and without it to compare."""
+    """Of every finding that has at least two patients with and without it to compare, and a centre that is not flat."""
     found = {}
     for c, name in enumerate(result.findings):
         positives, negatives = (compared(store, c, label) for label in (1, 0))

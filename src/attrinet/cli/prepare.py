@@ -82,8 +82,9 @@ def without(store: Store, split: str, sign: str) -> list[str]:
 
 def summary(store: Store) -> str:
     """What a store holds and what was left out, as a small table."""
+    patients = store.manifest["patient"].nunique() if store.names_patients else "unknown"
     lines = [f"{store.path}: {len(store)} images of {store.size}×{store.size} pixels, "
-             f"{store.manifest['patient'].nunique()} patients, {store.images.nbytes / 1e6:.1f} MB"]
+             f"{patients} patients, {store.images.nbytes / 1e6:.1f} MB"]
     width = max(map(len, store.findings)) + 2
     lines.append(" " * width + "".join(f"{name:>20}" for name in SPLITS) + f"{'annotated':>12}")
     counts = store.meta["counts"]

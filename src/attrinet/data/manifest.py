@@ -17,6 +17,8 @@ from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS, SPLITS, S
 from attrinet.errors import AttrinetError
 
 UNCERTAIN = ("zeros", "ones", "ignore")
+NO_PATIENTS = "not named: every image counts as a patient of its own, so one patient may be in several splits"
+"""In place of patients among a Source's options; see Store.names_patients."""
 
 
 def uncertain_to_label(column: pd.Series, policy: str) -> pd.Series:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from attrinet.data.manifest import NO_PATIENTS
 from attrinet.data.sampling import generator_for
 from attrinet.data.source import Source
 from attrinet.data.store import Store
@@ -136,7 +137,8 @@ def shortcut_source(
         source=[f"{row}:{int(on)}" for row, on in enumerate(tagged)], tagged=pd.array(tagged, dtype="boolean")
     )
     options = {"store": str(path), "checksum": store.meta["checksum"], "finding": finding, "tag": asdict(tag),
-               "positives": positives, "negatives": negatives, "seed": seed}
+               "positives": positives, "negatives": negatives, "seed": seed,
+               **({} if store.names_patients else {"patient": NO_PATIENTS})}
     read = partial(read_tagged, str(store.path / "images.npy"), tag)
     return Source("shortcut", store.findings, manifest, store.annotations, read, store.meta["excluded"], options,
                   intensity="none", file_preprocessing=store.preprocessing, left_out=left_out_of(store))

@@ -88,6 +88,11 @@ class Store:
         """How an image file must be read to look like the images of this store (keywords of read_image)."""
         return {"intensity": self.meta["intensity"], "keep_aspect": self.meta["keep_aspect"]}
 
+    @property
+    def names_patients(self) -> bool:
+        """False where the data name none: every image counts as a patient of its own then."""
+        return self.meta.get("options", {}).get("patient") is None
+
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row an image: id, source, patient, split, view, and 1, 0 or <NA> for every finding."""

@@ -17,6 +17,7 @@ import pandas as pd
 from attrinet.data import annotations as notes
 from attrinet.data.images import SIDE_LIMIT, bare_name, image_size, read_grey
 from attrinet.data.manifest import (
+    NO_PATIENTS,
     check,
     counted,
     first_line,
@@ -151,6 +152,7 @@ def table_source(
         "masks": str(masks) if masks else None,
         "uncertain": uncertain if isinstance(uncertain, str) else dict(uncertain),
         "split": split_column or {"by": "patient", "fractions": dict(fractions), "seed": seed}, "views": list(views),
+        **({} if patient_column else {"patient": NO_PATIENTS}),
     }
     source = Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options,
                     left_out=[(asked[k], f"line {k + 2}: {reasons[k]}") for k in sorted(reasons)])

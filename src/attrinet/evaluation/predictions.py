@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -24,7 +25,8 @@ def predict(
     model: Classifier, store: Store, rows: np.ndarray, batch_size: int, progress: bool = False,
     evidence: Evidence | None = None,
 ) -> np.ndarray:
-    """Probabilities (N, C), float32. evidence: of the model itself, keeps the maps that come with its predictions.
+    """Probabilities (N, C), float64: in float32 all beyond a logit of 17 would be 1, and alike. evidence: of the model
+    itself, keeps the maps that come with its predictions.
 
     Raises AttrinetError where one is NaN.
     """
@@ -34,7 +36,7 @@ def predict(
     for start in tqdm(starts, desc="predicting", unit="batch", disable=not progress, dynamic_ncols=True):
         chunk = rows[start : start + batch_size]
         logits = evidence.predicted(chunk) if together else model.logits(store.batch(chunk, device_of(model)))
-        parts.append(logits.detach().sigmoid().float().cpu().numpy())
+        parts.append(logits.detach().cpu().double().sigmoid().numpy())
     probabilities = np.concatenate(parts)
     broken = np.flatnonzero(np.isnan(probabilities).any(1))
     if len(broken):
@@ -44,14 +46,20 @@ def predict(
 
 
 def choose_thresholds(model: Classifier, store: Store, batch_size: int = 16) -> dict[str, float]:
-    """Youden thresholds of every finding on the validation images (§4.2.1)."""
+    """Youden thresholds of every finding on the validation images (§4.2.1); of one that is present or absent on all of
+    them the model's own, with a warning."""
     store = store.select(model.findings)
     rows = store.split("valid")
     if len(rows) == 0:
         raise AttrinetError(f"{store.path}: no 'valid' images to choose thresholds on")
     probabilities = predict(model, store, rows, batch_size)
-    return {name: youden_threshold(store.labels[rows, c], probabilities[:, c]).threshold
-            for c, name in enumerate(store.findings)}
+    found = [youden_threshold(store.labels[rows, c], probabilities[:, c]) for c in range(len(store.findings))]
+    unknown = [name for name, one in zip(store.findings, found, strict=True) if np.isnan(one.sensitivity)]
+    if unknown:
+        warnings.warn(f"{store.path}: 'valid' does not show {', '.join(unknown)} both present and absent; the model's "
+                      "threshold stays", stacklevel=2)
+    return {name: float(own) if name in unknown else one.threshold
+            for name, one, own in zip(store.findings, found, model.thresholds, strict=True)}
 
 
 def prediction_sections(scope: Scope) -> dict:

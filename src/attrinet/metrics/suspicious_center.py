@@ -23,8 +23,8 @@ GREY = 1.0  # grey level of 255; below it, detail is noise of the file format
 @dataclass(frozen=True)
 class Suspicion:
     """score: how much more alike the positives' detail is than the negatives', at most, among the strongest pixels of
-    the centre. 0: no more, about 1: all positives show the same; NaN with fewer than two images of a kind.
-    row, column: that place, in pixels."""
+    the centre. 0: no more, about 1: all positives show the same; NaN with fewer than two images of a kind, and of a
+    flat centre. row, column: that place, in pixels."""
 
     score: float
     row: int
@@ -44,7 +44,10 @@ def suspicious_center(center: np.ndarray, positives: np.ndarray, negatives: np.n
     """
     if min(len(positives), len(negatives)) < 2:
         return Suspicion(float("nan"), 0, 0)
-    excess = np.where(strongest(center, top), likeness(positives) - likeness(negatives), -np.inf)
+    where = strongest(center, top)
+    if not where.any():
+        return Suspicion(float("nan"), 0, 0)
+    excess = np.where(where, likeness(positives) - likeness(negatives), -np.inf)
     row, column = np.unravel_index(excess.argmax(), excess.shape)
     return Suspicion(float(excess[row, column]), int(row), int(column))
 

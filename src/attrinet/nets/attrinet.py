@@ -63,6 +63,7 @@ class AttriNet(nn.Module):
     name = "Attri-Net"
     cost = 1.0
     thresholds: Tensor
+    thresholds_from: str = ""
 
     def __init__(
         self,

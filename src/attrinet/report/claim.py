@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attrinet.facts import Facts
-from attrinet.model_card import left_out, pairs, preprocessing, supervision
+from attrinet.model_card import left_out, pairs, preprocessing, supervision, thresholds
 from attrinet.numerals import interval
 
 ITEMS = {
@@ -65,10 +65,13 @@ def data_items(facts: Facts) -> dict[int, tuple[str, str]]:
         12: (f"{unknown:,} unknown labels, each left out of its finding's loss and metrics", "manifest.parquet"),
         19: ("; ".join(f"{name}: {c['images']:,} images" for name, c in counts.items())
              + "; how they were assigned is among the options in the data card", "meta.json"),
-        35: (f"included: {sum(c['patients'] for c in counts.values()):,} patients over the partitions, "
-             f"{store['images']:,} images; excluded images: {left_out(store)}", "meta.json"),
+        35: ("included: " + (f"{sum(c['patients'] for c in counts.values()):,} patients over the partitions, "
+                             if facts.names_patients else "")
+             + f"{store['images']:,} images; excluded images: {left_out(store)}", "meta.json"),
     }
-    out[20] = (f"{facts.shared_patients:,} patients are in more than one partition" if facts.shared_patients
+    out[20] = ("image: the data name no patients, so one patient may be in several partitions"
+               if not facts.names_patients
+               else f"{facts.shared_patients:,} patients are in more than one partition" if facts.shared_patients
                else "patient (counted: no patient identifier is in two partitions)", "manifest.parquet")
     if facts.phantoms:
         out[14] = ("known by construction: the images and their lesions were drawn by a program", "meta.json")
@@ -113,17 +116,17 @@ def result_items(facts: Facts) -> dict[int, tuple[str, str]]:
     if not m:
         return {}
     out = {
-        28: ("AUC; sensitivity and specificity at thresholds chosen on the validation images"
+        28: (f"AUC; sensitivity and specificity at thresholds {thresholds(facts)}"
              + ("; class and disease sensitivity of the explanations" if "class_sensitivity" in m else ""),
              "metrics.json"),
-        29: (f"95 % bootstrap intervals over patients, {m['draws']:,} draws", "metrics.json"),
+        29: (f"95 % bootstrap intervals over {facts.units}, {m['draws']:,} draws", "metrics.json"),
         37: (f"mean AUC {interval(m['auc']['mean'])}; of every finding in “Predictions against thresholds”",
              "metrics.json"),
         38: ("sensitivity and specificity with intervals in “Predictions against thresholds”", "metrics.json"),
         39: ("“Failures”: false negatives and false positives of every finding, chosen by rule", "predictions.parquet"),
     }
     if facts.own_store:
-        out[32] = (f"{m['images']:,} {m.get('split', '')} images of {m['patients']:,} patients of the same data set",
+        out[32] = (f"{facts.judged()}, split {m.get('split', '')!r}, of the same data set",
                    "metrics.json")
     if facts.explains_itself:
         out[31] = ("the prediction is the sum of its explanation: bias + contributions = logit"

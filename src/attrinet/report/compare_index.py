@@ -63,8 +63,9 @@ def published_note(dataset: str | None, sizes: Mapping[Test, int | None], own_sp
 def run_line(test: str, method: Method, one: Judged) -> str:
     commit = one.metrics.get("provenance", {}).get("commit") or "–"
     sample = f" (explained: {one.metrics['limit']} a finding)" if one.metrics.get("limit") else ""
+    patients = str(one.metrics["patients"]) if one.metrics.get("patients_named", True) else "not named"
     return line((test, method.name, str(one.seed), str(one.run), one.folder.name, commit,
-                 one.metrics["store_checksum"], f"{one.metrics['images']}{sample}", str(one.metrics["patients"])))
+                 one.metrics["store_checksum"], f"{one.metrics['images']}{sample}", patients))
 
 
 def settings(evaluations: Sequence[tuple[str, Method, Judged]]) -> list[str]:

@@ -18,6 +18,11 @@ from attrinet.train.config import Config, GuidanceConfig
 
 NO_ANNOTATIONS = ("given", "shortcut")  # modes that use none
 NEEDS_MASKS = ("full", "box-only")  # modes that guide annotated images alone
+UNREAD = {  # options that guide nothing under a mode
+    "given": ("annotated_rate", "per_finding", "counts"),
+    "shortcut": ("annotated_rate", "per_finding", "counts", "center_square"),
+    **dict.fromkeys(NEEDS_MASKS, ("masks", "center_square")),
+}
 UNGUIDED = GuidanceConfig()
 GUIDANCE_KEY = 1_000_003  # keeps the draw of annotated images apart from the other uses of the seed
 
@@ -38,6 +43,8 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
     if settings.mode == "none" and ignored:
         warnings.warn(f"guidance.mode=none: {', '.join(ignored)} guides nothing without a mode, one of "
                       f"{', '.join(list(MODES)[1:])}", stacklevel=2)
+    if unread := [name for name in ignored if name.removeprefix("guidance.") in UNREAD.get(settings.mode, ())]:
+        warnings.warn(f"guidance.mode={settings.mode}: does not read {', '.join(unread)}", stacklevel=2)
     if settings.mode == "none" or not config.losses.guidance:
         return None, chosen
     class_masks = np.empty((len(store.findings), store.size, store.size), np.float32)

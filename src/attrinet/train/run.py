@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,10 +24,9 @@ from tqdm import tqdm
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError, Stopped, said
 from attrinet.files import held, write_atomically
-from attrinet.folder import save_model
+from attrinet.folder import ON_VALIDATION, save_model
 from attrinet.metrics.auc import auc
 from attrinet.metrics.youden import youden_threshold
-from attrinet.nets.attrinet import AttriNet
 from attrinet.train import checkpoint
 from attrinet.train.config import Config, dump_config, flat, load_config
 from attrinet.train.finite import Batch, FiniteCheck
@@ -283,14 +282,12 @@ def predict(fabric: Fabric, model: nn.Module, store: Store, rows: np.ndarray, ba
     parts = []
     for start in range(0, len(mine), batch_size):
         x = store.batch(mine[start : start + batch_size], fabric.device)
-        # a baseline's logits would be rounded to bfloat16, and ties in place of an order; Attri-Net's are float32
-        with fabric.autocast() if isinstance(model, AttriNet) else nullcontext():
-            parts.append(model.logits(x).sigmoid())
+        parts.append(model.logits(x))  # without autocast, as the model that is kept is used
     gathered = fabric.all_gather(torch.cat(parts))  # (world, n, C), or (n, C) alone
     if fabric.world_size > 1:
         gathered = gathered.transpose(0, 1).flatten(0, 1)
     model.train()
-    return gathered[: len(rows)].float().cpu().numpy()
+    return gathered[: len(rows)].cpu().double().sigmoid().numpy()
 
 
 def validate(
@@ -312,7 +309,8 @@ def validate(
             name: youden_threshold(labels[:, c], probabilities[:, c]).threshold for c, name in enumerate(store.findings)
         }
         new = job.out / "best.tmp"
-        save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing)
+        save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing,
+                   thresholds_from=ON_VALIDATION)
         origin = {"step": state.step, "best_auc": state.best_auc, "data": job.store.identity,
                   "config": asdict(job.config)}
         (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
