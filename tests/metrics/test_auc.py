@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from attrinet.metrics.auc import auc, weighted_auc
-from attrinet.metrics.youden import rates, youden_threshold
+from attrinet.metrics.youden import youden_threshold
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,13 +66,6 @@ def test_a_draw_without_one_of_the_classes_is_undefined_and_the_others_are_not()
     labels, scores = np.array([1.0, 0, 0]), np.array([0.5, 0.2, 0.8])
     got = weighted_auc(labels, scores, np.array([[1.0, 1, 1], [0, 1, 1], [0.5, 0.5, 0]]))
     np.testing.assert_array_equal(got, [0.5, np.nan, 1])
-
-
-def test_rates_count_what_is_found_and_what_is_left():
-    labels = np.array([1, 1, 1, 1, 0, 0, np.nan])
-    called = np.array([True, True, True, False, True, False, True])
-    assert rates(labels, called) == (0.75, 0.5)
-    assert np.isnan(rates(np.zeros(2), np.zeros(2, bool))[0]) and np.isnan(rates(np.ones(2), np.ones(2, bool))[1])
 
 
 def test_where_all_have_one_probability_the_threshold_is_that():

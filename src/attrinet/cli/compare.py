@@ -55,9 +55,22 @@ def command(runs, out, dataset, autoencoder, device, quiet) -> None:
     if len(tests) > 1:
         click.echo(f"not all judged on the same images: there are {len(tests)} test sets, and methods are compared "
                    "within each alone")
-    for what, why in made.missing:
-        click.echo(f"not made: {what}: {why}")
+    for line in shortened(made.missing):
+        click.echo(line)
     click.echo(f"written: {out / 'index.md'}")
+
+
+def shortened(missing: list[tuple[str, str]]) -> list[str]:
+    """A line for all that more runs would bring, and one for every other reason; index.md has them one by one."""
+    reasons: dict[str, list[str]] = {}
+    for what, why in missing:
+        reasons.setdefault("" if why.startswith("needs ") else why, []).append(what.split(",")[0])
+    wanting = reasons.pop("", [])
+    lines = [f"not made: {', '.join(what)}: {why}" for why, what in reasons.items()]
+    if wanting:
+        lines.append(f"not made, or not every row, for want of runs: {', '.join(wanting)}; index.md says what each "
+                     "needs")
+    return lines
 
 
 def evaluations_of(run: Path, source: Source) -> list[Judged]:

@@ -33,10 +33,3 @@ def youden_threshold(labels: np.ndarray, probabilities: np.ndarray) -> Youden:
     below = p[p < thresholds[best]]
     threshold = (thresholds[best] + below.max()) / 2 if len(below) else thresholds[best]
     return Youden(float(threshold), float(tpr[best]), float(1 - fpr[best]))
-
-
-def rates(labels: np.ndarray, called: np.ndarray) -> tuple[float, float]:
-    """Sensitivity and specificity of calls (N,) bool; NaN where there is nothing to find or nothing to leave."""
-    positive, negative = called[labels == 1], called[labels == 0]
-    nan = float("nan")
-    return (float(positive.mean()) if len(positive) else nan, float(1 - negative.mean()) if len(negative) else nan)

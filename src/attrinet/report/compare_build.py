@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
@@ -55,7 +56,7 @@ def build_comparison(
         written = write_tables(out / "tables", parts, names, cited)
         lines = write_comparisons(out / "comparisons.csv", [(names[t], m) for t, m in parts.items()], progress)
         made.missing += tables_missing(written)
-        make_figures(out / "figures", parts, names, stores, source, dataset, made)
+        make_figures(out / "figures", parts, names, stores, source, dataset, made, progress)
         sizes = {test: store.size if isinstance(store, Store) else None for test, store in stores.items()}
         own_split = [names[test] for test, store in stores.items() if not official(store)]
         page = index(names, parts, written, made, dataset, sizes, lines, own_split)
@@ -147,9 +148,13 @@ def tables_missing(found: Sequence[Table]) -> list[tuple[str, str]]:
     return out
 
 
-def make_figures(folder: Path, parts, names, stores, source: Source, dataset: str | None, made: Made) -> None:
+def make_figures(
+    folder: Path, parts, names, stores, source: Source, dataset: str | None, made: Made, progress: bool
+) -> None:
     """Every figure of every test set that can make it; the reasons where none can."""
-    for number, (title, figure) in FIGURES.items():
+    bar = tqdm(FIGURES.items(), unit="figure", disable=not progress, dynamic_ncols=True)
+    for number, (title, figure) in bar:
+        bar.set_description(f"drawing Figure {number}")  # minutes, where a dear explainer was judged
         done, reasons = [], {}
         for test, methods in parts.items():
             store = stores[test]
