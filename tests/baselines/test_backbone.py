@@ -232,3 +232,8 @@ def test_a_run_starts_from_pretrained_weights_and_a_resumed_one_does_not_ask_for
     with pytest.raises(AttrinetError, match="no such file"):
         train(config("backbone", *still), tmp_path / "other", progress=False)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_batch_too_small_to_normalise_over_is_said(config, tmp_path):
+    with pytest.raises(AttrinetError, match=r"run.batch_size=1: at 32 pixels .*resnet18.* needs 2 or more images"):
+        train(config("backbone", "model.backbone=resnet18", "run.batch_size=1"), tmp_path / "run", progress=False)

@@ -31,6 +31,8 @@ from attrinet.train.run import Job, launch, open_data, run_steps
 from attrinet.train.samples import SAMPLES, save_samples
 from attrinet.train.state import TrainState
 
+ONE_VALUE = "Expected more than 1 value per channel"  # torch's, of a batch norm that has nothing to average
+
 
 def train(config: Config, out: str | Path, *, resume: bool = False, progress: bool = True) -> Path:
     """Train the baseline model.kind names into the run folder `out`; returns the folder of the best model.
@@ -61,8 +63,14 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
         torch.manual_seed(config.run.seed + state.step)  # a resumed run drops out the same units of a backbone
         chosen = epochs.batch(state.step)
         images = jittered(job.fabric, store, chosen, config.data, epochs.jitter(state.step))
-        with job.fabric.autocast():
-            terms = losses_of(job, model, images, chosen, guidance)
+        try:
+            with job.fabric.autocast():
+                terms = losses_of(job, model, images, chosen, guidance)
+        except ValueError as error:
+            if ONE_VALUE not in str(error):
+                raise
+            raise AttrinetError(f"run.batch_size={config.run.batch_size}: at {store.size} pixels {model.name} needs 2 "
+                                "or more images a process, as it normalises over the batch") from error
         total = terms["classification"] + config.baseline.guidance * terms.get("guidance", 0.0)
         update(job.fabric, state.optimizers["model"], total, model.parameters())
         average(job.fabric, statistics)
