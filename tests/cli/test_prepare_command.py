@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -17,6 +18,8 @@ from PIL import Image
 from attrinet.cli import cli
 from attrinet.cli.prepare import command
 from attrinet.data.catalog import CATALOG
+from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
 from waiting import until
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -106,3 +109,27 @@ def test_called_again_a_finished_store_says_that_unreadable_files_are_not_tried_
     assert f"which, and why: {tmp_path / 'store' / 'excluded.csv'}" in first
     assert "1 unreadable" in first and "not tried again" not in first
     assert "unreadable files are not tried again; for that, delete it" in second
+
+
+def test_findings_are_called_as_a_model_of_other_data_calls_them(tmp_path):
+    def prepare(*more):
+        command = ["prepare", "phantom", "--n", 20, "--size", 32, "--workers", 1, "--quiet", "--out", *more]
+        return CliRunner().invoke(cli, list(map(str, command)))
+
+    prepare(tmp_path / "plain")
+    done = prepare(tmp_path / "store", "--rename", "Pleural Effusion=Effusion", "--rename", "Edema=Lung, wet")
+    assert done.exit_code == 0, done.output
+    plain, store = Store.open(tmp_path / "plain"), Store.open(tmp_path / "store")
+    assert store.findings == ("Atelectasis", "Cardiomegaly", "Consolidation", "Lung, wet", "Effusion")
+    np.testing.assert_array_equal(store.labels, plain.labels)
+    for row in range(20):
+        for c in range(5):
+            there, want = store.mask(row, c), plain.mask(row, c)
+            assert (there is None) == (want is None) and (want is None or (there == want).all())
+    assert "20 images" in prepare(tmp_path / "store", "--rename", "Pleural Effusion=Effusion", "--rename",
+                                  "Edema=Lung, wet").output
+    for wrong, words in ((["Effusion=x"], "'Effusion' is unknown; did you mean 'Pleural Effusion'"),
+                         (["Edema=Cardiomegaly"], "'Cardiomegaly' is the name of another"), (["Edema=view"], "'view'"),
+                         (["Edema"], "want FINDING=NAME"), (["Edema=a", "Edema=b"], "once a finding")):
+        said = prepare(tmp_path / "wrong", *(part for name in wrong for part in ("--rename", name)))
+        assert isinstance(said.exception, AttrinetError) and words in str(said.exception)

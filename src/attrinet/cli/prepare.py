@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from attrinet.data.images import INTENSITIES
-from attrinet.data.manifest import UNCERTAIN
+from attrinet.data.manifest import UNCERTAIN, renamed
 from attrinet.data.prepare import prepare
 from attrinet.data.source import SPLITS, Source
 from attrinet.data.store import Store
@@ -37,6 +38,8 @@ def store_options(function):
         click.option("--intensity", type=click.Choice(INTENSITIES),
                      help="Grey-level mapping; the adapter's own if left out (paper: 5th to 95th percentile; "
                           "none: files of 0 to 255)."),
+        click.option("--rename", multiple=True, metavar="FINDING=NAME", help="Call a finding as a model of other data "
+                     "does; can be given several times."),
         click.option("--workers", default=os.cpu_count() or 1, show_default="all cores", help="Processes."),
         click.option("--verify", is_flag=True, help="Read the store back and compare checksums."),
         click.option("--quiet", is_flag=True, help="No progress bar."),
@@ -46,8 +49,10 @@ def store_options(function):
     return function
 
 
-def run(source: Source, out: Path, verify: bool, quiet: bool, **options) -> None:
+def run(source: Source, out: Path, verify: bool, quiet: bool, rename: Sequence[str] = (), **options) -> None:
     """Prepare, verify where asked, and say what is there and what was left out."""
+    if rename:
+        source = renamed(source, new_names(rename))
     warn_of_size(options["size"])
     finished = (out / "meta.json").exists()
     store = prepare(source, out, progress=not quiet, **options)
@@ -105,6 +110,14 @@ def summary(store: Store) -> str:
 
 def names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def new_names(given: Sequence[str]) -> dict[str, str]:
+    """FINDING=NAME, one of each → finding: name."""
+    pairs = [tuple(part.strip() for part in text.split("=", 1)) for text in given]
+    if any(len(pair) < 2 or not all(pair) for pair in pairs) or len(dict(pairs)) < len(pairs):
+        raise AttrinetError(f"--rename {' '.join(given)}: want FINDING=NAME, once a finding")
+    return dict(pairs)
 
 
 def policies(text: str) -> str | dict[str, str]:

@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,23 @@ def check_patients(frame: pd.DataFrame, tables: Mapping[str, Path]) -> None:
         where = " and ".join(str(tables[split]) for split in frame["split"][frame["patient"] == shared[0]].unique())
         raise AttrinetError(f"{where} share {len(shared)} patients, {shared[0]!r} among them; the official splits "
                             "share none: is one file a copy of the other?")
+
+
+def renamed(source: Source, names: Mapping[str, str]) -> Source:
+    """The source with findings under other names (old → new), as a model of other data calls them.
+
+    Raises AttrinetError for a finding there is none of, and where two would be called the same.
+    """
+    known("--rename", names, source.findings)
+    findings = tuple(names.get(name, name) for name in source.findings)
+    twice = {name for name in findings if findings.count(name) > 1}
+    taken = sorted(twice | set(findings) & set(MANIFEST_COLUMNS))
+    if taken:
+        raise AttrinetError(f"--rename: {taken[0]!r} is the name of another finding or column; leave that out with "
+                            "--findings, or choose another name")
+    annotations = source.annotations.assign(finding=source.annotations["finding"].replace(dict(names)))
+    return replace(source, findings=findings, manifest=source.manifest.rename(columns=dict(names)),
+                   annotations=annotations, options={**source.options, "renamed": dict(names)})
 
 
 def encodable(text: object) -> bool:

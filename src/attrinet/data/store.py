@@ -194,7 +194,7 @@ class Store:
         missing = [name for name in findings if name not in self.findings]
         if missing:
             raise AttrinetError(f"{self.path}: has no finding {missing[0]!r}; it has {', '.join(self.findings)}; use "
-                                "one of these, or rename the column of the labels and prepare again")
+                                "one of these, or prepare another store with --rename FINDING=NAME")
         part = Store(self.path, self.images, tuple(findings), self.meta)
         part.manifest, part.annotations, part._held = self.manifest, self.annotations, self._held
         return part
