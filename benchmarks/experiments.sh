@@ -71,7 +71,9 @@ phantoms() {
     done
     local s=runs/phantom_64/seed-0
     train demo $s/store 0 $s/sparse_long schedule.steps=3000 losses.l1=100
-    evaluate $s/sparse_long evaluation
+    train demo $s/store 0 $s/unguided_10k schedule.steps=10000
+    train demo $s/store 0 $s/sparse_10k schedule.steps=10000 losses.l1=100
+    for run in sparse_long unguided_10k sparse_10k; do evaluate $s/$run evaluation; done
 }
 
 bedside() {

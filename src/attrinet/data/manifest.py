@@ -19,7 +19,7 @@ from attrinet.errors import AttrinetError
 
 UNCERTAIN = ("zeros", "ones", "ignore")
 NO_PATIENTS = "not named: every image counts as a patient of its own, so one patient may be in several splits"
-"""In place of patients among a Source's options; see Store.names_patients."""
+"""Under "patient" among a Source's options, where the data name none; see Store.names_patients."""
 
 
 def uncertain_to_label(column: pd.Series, policy: str) -> pd.Series:

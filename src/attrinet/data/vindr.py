@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from attrinet.data.images import read_grey
-from attrinet.data.manifest import NO_PATIENTS, by_name, check_patients, counted, known, leave_out, split_by_patient
+from attrinet.data.manifest import by_name, check_patients, counted, known, leave_out, split_by_patient
 from attrinet.data.source import Source
 from attrinet.data.vindr_boxes import vindr_annotations
 from attrinet.data.vindr_tables import LABELS, Tables, agree, read_votes
@@ -22,6 +22,7 @@ FINDINGS = (  # the paper's five, §4.1.1
 )
 POLICIES = ("majority", "any", "all")
 SUFFIXES = (".dicom", ".dcm", ".png", ".jpg", ".jpeg")  # the first that is there is read
+NO_PATIENTS = "not published: every image counts as a patient of its own, so one patient may be in several splits"
 NO_TEST = "this edition publishes no test labels"
 
 
