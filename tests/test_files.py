@@ -54,7 +54,8 @@ def test_what_a_kill_left_goes_with_the_next_write(tmp_path):
 def test_files_of_weights_are_as_readable_as_any_other(tmp_path):
     before = os.umask(0o022)
     try:
-        save_model(AttriNet(["a"], 32, width=2), tmp_path / "best", thresholds={"a": 0.5}, preprocessing={})
+        save_model(AttriNet(["a"], 32, width=2), tmp_path / "best", thresholds={"a": 0.5},
+                   preprocessing={"intensity": "paper", "keep_aspect": False})
         write_atomically(tmp_path / "weights.safetensors", lambda path: save_file({"a": torch.zeros(1)}, path))
         for path in (tmp_path / "best" / "model.safetensors", tmp_path / "weights.safetensors"):
             assert path.stat().st_mode & 0o777 == 0o644

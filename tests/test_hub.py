@@ -11,6 +11,9 @@ import yaml
 import attrinet
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
+from attrinet.errors import AttrinetError
+from attrinet.folder import load, save_model
+from attrinet.nets.attrinet import AttriNet
 
 AS_PREPARED = {"intensity": "paper", "keep_aspect": False}
 
@@ -94,3 +97,25 @@ def test_online_the_repository_is_fetched_by_name_and_revision_and_only_the_file
 def test_a_model_that_does_not_know_how_images_were_prepared_asks(model, tmp_path):
     with pytest.raises(attrinet.AttrinetError, match="preprocessing="):
         attrinet.save_pretrained(model, tmp_path / "x")
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"thresholds": {"Edema": 0.5}}, "want a probability, 0 to 1, of each of Edema, Cardiomegaly"),
+    ({"thresholds": {"Edema": 0.5, "Cardiomegaly": 50}}, "0 to 1"),
+    ({"preprocessing": {"intensty": "paper", "keep_aspect": False}}, "want intensity, one of"),
+    ({"preprocessing": {"intensity": "papper", "keep_aspect": False}}, "want intensity, one of"),
+])
+def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, words):
+    model = AttriNet(["Edema", "Cardiomegaly"], 32, width=2, critic=False)
+    right = {"thresholds": dict.fromkeys(model.findings, 0.5),
+             "preprocessing": {"intensity": "paper", "keep_aspect": False}}
+    with pytest.raises(AttrinetError, match=words):
+        save_model(model, tmp_path / "m", **right | changes)
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_compiled_model_is_saved_as_the_one_it_was_made_of(tmp_path):
+    model = AttriNet(["Edema"], 32, width=2, critic=False)
+    save_model(torch.compile(model), tmp_path / "m", thresholds={"Edema": 0.25},
+               preprocessing={"intensity": "paper", "keep_aspect": False})
+    assert load(tmp_path / "m").thresholds.tolist() == [0.25]

@@ -20,7 +20,7 @@ class Facts:
     (metrics.json). views: projection → images. names_patients: the data do; where they do not, every image counts as a
     patient of its own. shared_patients: in more than one split; None: not counted. own_store: the store is the one the
     model was trained on (of a run of an earlier version: by its path). phantoms: its images were drawn.
-    thresholds_chosen: on validation images, by Youden's index."""
+    thresholds_from: see folder.save_model."""
 
     title: str
     kind: str
@@ -37,7 +37,7 @@ class Facts:
     shared_patients: int | None
     own_store: bool
     phantoms: bool
-    thresholds_chosen: bool
+    thresholds_from: str
 
     @property
     def guided(self) -> str:
@@ -49,6 +49,13 @@ class Facts:
     def units(self) -> str:
         """What was drawn for intervals."""
         return "patients" if self.names_patients else "images (the data name no patients)"
+
+    @property
+    def thresholds(self) -> str:
+        """How the thresholds were chosen."""
+        return {"validation": "chosen by Youden's index on the validation images",
+                "": "given with the model, not chosen on validation images"}.get(
+                    self.thresholds_from, "kept with the model; how they were chosen is not recorded")
 
     def judged(self) -> str:
         """How many images the metrics are of, and of how many patients."""
@@ -89,7 +96,7 @@ def gather(
         names_patients=store.names_patients if store else metrics.get("patients_named", True),
         shared_patients=shared_patients(store) if store and store.names_patients else None,
         own_store=same if data is None or store is None else data == store.identity,
-        phantoms=bool(store) and drawn(store.meta), thresholds_chosen=bool(model.thresholds_from),
+        phantoms=bool(store) and drawn(store.meta), thresholds_from=model.thresholds_from,
     )
 
 

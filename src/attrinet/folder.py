@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from attrinet.baselines import BASELINES
 from attrinet.baselines.baseline import Baseline
-from attrinet.data.images import read_image
+from attrinet.data.images import INTENSITIES, read_image
 from attrinet.errors import AttrinetError, said
 from attrinet.files import checksum, readable
 from attrinet.nets.attrinet import AttriNet
@@ -30,9 +30,16 @@ def save_model(
     """Write what predicts and explains (not the critic) to a new or existing folder.
 
     thresholds: finding → probability. preprocessing: intensity and keep_aspect, as given to `prepare`. thresholds_from:
-    ON_VALIDATION where they were chosen by Youden's index on validation images, as reports and cards then say.
+    ON_VALIDATION where they were chosen by Youden's index on validation images, as reports and cards then say. Raises
+    AttrinetError, before anything is written, for thresholds or preprocessing that `load` could not use.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), getattr(model, "_orig_mod", model)  # of a compiled model the one it was made of
+    if set(thresholds) != set(model.findings) or not all(0 <= t <= 1 for t in thresholds.values()):
+        raise AttrinetError(f"{folder}: thresholds {thresholds}: want a probability, 0 to 1, of each of "
+                            f"{', '.join(model.findings)}")
+    if set(preprocessing) != {"intensity", "keep_aspect"} or preprocessing["intensity"] not in INTENSITIES:
+        raise AttrinetError(f"{folder}: preprocessing {preprocessing}: want intensity, one of "
+                            f"{', '.join(INTENSITIES)}, and keep_aspect")
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith("critic.")}
     save_file(weights, folder / "model.safetensors")
@@ -86,7 +93,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | B
         model.load_state_dict(load_file(weights))
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
         # an earlier version's config.json does not say it, but its training left a file
-        trained = ON_VALIDATION if (folder / "training.json").exists() else ""
+        trained = ON_VALIDATION if (folder / "training.json").exists() else "not recorded"
         model.thresholds_from = str(config.get("thresholds_from", trained))
         preprocessing = config["preprocessing"]
         model.reader = partial(read_image, size=model.image_size, **preprocessing)

@@ -51,11 +51,6 @@ def supervision(facts: Facts) -> str:
                 facts.guided, f"guided by annotations, mode {facts.guided}")
 
 
-def thresholds(facts: Facts) -> str:
-    return "chosen by Youden's index on the validation images" if facts.thresholds_chosen else \
-        "given with the model, not chosen on validation images"
-
-
 def intended_use(facts: Facts) -> Section:
     return Section("Intended use", (
         ("Out of scope", "Clinical decisions: research software, and no model that comes out of it has been cleared "
@@ -71,7 +66,7 @@ def factors(facts: Facts) -> Section:
 def metrics(facts: Facts) -> Section:
     if not facts.metrics:
         return Section("Metrics", (), ("measured performance: no evaluation was at hand",))
-    known = [("Prediction", f"AUC; sensitivity and specificity at thresholds {thresholds(facts)}")]
+    known = [("Prediction", f"AUC; sensitivity and specificity at thresholds {facts.thresholds}")]
     if "class_sensitivity" in facts.metrics:
         known.append(("Explanation", "class sensitivity (2×2 grids, chance 0.25) and disease sensitivity (share of "
                                      "positive evidence inside the annotated lesion)" + of_rival(facts)))
@@ -148,7 +143,7 @@ def ethics(facts: Facts) -> Section:
 
 def caveats(facts: Facts) -> Section:
     known = [("Limits", text) for text in CAN_NOT]
-    known.append(("Limits", f"Calls follow thresholds {thresholds(facts)}; another prevalence wants others"))
+    known.append(("Limits", f"Calls follow thresholds {facts.thresholds}; another prevalence wants others"))
     if facts.phantoms:
         known.insert(0, ("Phantoms", "the figures show that the method and the installation work; they say nothing "
                                      "about patients"))

@@ -94,7 +94,8 @@ def test_pretrained_weights_fill_everything_but_the_head(name, form, tmp_path):
     if form == "wrapped.pt":
         torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
     elif form == "own.safetensors":
-        save_model(pretrained, tmp_path / "model", thresholds={"x": 0.5, "y": 0.5}, preprocessing={})
+        save_model(pretrained, tmp_path / "model", thresholds={"x": 0.5, "y": 0.5},
+                   preprocessing={"intensity": "paper", "keep_aspect": False})
         path = tmp_path / "model" / "model.safetensors"
     else:
         torch.save(state, path)

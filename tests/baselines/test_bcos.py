@@ -1,6 +1,7 @@
 """B-cos: the explanation is the prediction, exactly, and can itself be trained."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -181,3 +182,13 @@ def test_the_prediction_is_trained_through_the_dynamic_weights_too():
         weight.data = start + step * direction
         values.append(model.logits(x)[:, 2].sum().item())
     assert (slope * direction).sum().item() == pytest.approx((values[0] - values[1]) / 2e-7, rel=1e-4)
+
+
+def test_threads_that_explain_at_once_get_what_each_would_alone():
+    model = bcos(double=False).eval()
+    batches = [images(2, 32, seed) for seed in range(4)] * 4
+    want = [model.explain(batch).contributions for batch in batches]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda batch: model.explain(batch).contributions, batches))
+    for one, other in zip(found, want, strict=True):
+        torch.testing.assert_close(one, other)

@@ -346,7 +346,7 @@ def test_selecting_findings_keeps_images_and_order(tmp_path):
     store = prepare(phantom_source(8, 32), tmp_path / "s", 32, progress=False)
     part = store.select(["Edema", "Atelectasis"])
     np.testing.assert_array_equal(part.labels, store.labels[:, [3, 0]])
-    with pytest.raises(AttrinetError, match="no finding 'Mass'; .*; use one of these, or rename the column of the lab"):
+    with pytest.raises(AttrinetError, match="no finding 'Mass'; .*; use one of these, or prepare another store"):
         store.select(["Mass"])
 
 

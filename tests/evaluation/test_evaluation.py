@@ -138,8 +138,75 @@ def test_logits_that_differ_are_never_the_same_probability(store):
     assert found.metrics["auc"]["mean"].value == want.metrics["auc"]["mean"].value
 
 
+@pytest.mark.parametrize("level", [0, 18, 22])
+def test_an_evaluation_calls_what_the_model_calls(store, level):
+    """Where probabilities are nearly 1 a threshold in float32, as the model has it, can be 1."""
+    torch.manual_seed(0)
+    model = AttriNet(["Edema", "Cardiomegaly"], 32, width=2, critic=False).eval()
+    for each in model.classifiers:
+        each.bias.data.fill_(level)
+    rows = store.split("test")
+    model.thresholds.copy_(torch.tensor(list(choose_thresholds(model, store).values())))
+    thresholds = dict(zip(model.findings, model.thresholds.tolist(), strict=True))
+    found = evaluate(model, None, store, rows, thresholds, draws=5, progress=False).predictions
+    called = model.explain(store.batch(rows)).called.numpy()
+    np.testing.assert_array_equal(found["called"].to_numpy().reshape(len(rows), 2), called)
+
+
 def test_bounds_that_agree_are_no_bounds():
     unknown = {"low": None, "high": None}
     assert jsonable(Interval(0.0, 0.0, 0.0)) == {"value": 0.0, **unknown}
     assert jsonable(Interval(0.5, np.nan, np.nan)) == {"value": 0.5, **unknown}
     assert jsonable(Interval(0.9, 0.8, 1.0)) == {"value": 0.9, "low": 0.8, "high": 1.0}
+
+
+class Own(torch.nn.Module):
+    """A user's classifier with batch norm, in training mode."""
+
+    findings = ("Edema", "Cardiomegaly")
+
+    def __init__(self, width=2):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+                                          torch.nn.Flatten(), torch.nn.LazyLinear(width))
+        self.layers(torch.zeros(1, 1, 32, 32))
+
+    def logits(self, images):
+        return self.layers(images)
+
+
+def test_a_module_in_training_mode_is_judged_in_evaluation_mode_and_left_as_it_was(store):
+    model, rows = Own(), store.split("test")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    small, large = (evaluate(model, None, store, rows, THRESHOLDS, draws=5, batch_size=size, progress=False)
+                    for size in (2, 16))
+    choose_thresholds(model, store)
+    np.testing.assert_allclose(small.predictions["probability"], large.predictions["probability"], atol=1e-6)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+    assert all(part.training for part in model.modules())
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"rows": [0, 0, 1]}, "different row numbers"), ({"rows": [0.5]}, "different row numbers"),
+    ({"rows": [True, False]}, "different row numbers"), ({"thresholds": {"Edema": 0.5}}, "'Cardiomegaly'"),
+    ({"thresholds": {"Edema": 50, "Cardiomegaly": 0.5}}, "0 to 1, for 'Edema'"),
+    ({"model": Own(width=3)}, r"Own.logits returned \(16, 3\)"),
+    ({"model": AttriNet(["Edema", "Cardiomegaly"], 64, width=2)}, "holds 32-pixel images, the model is for 64"),
+])
+def test_what_does_not_fit_together_is_said(store, changes, words):
+    arguments = {"model": Own(), "explainer": None, "store": store, "rows": store.split("train")[:16],
+                 "thresholds": THRESHOLDS} | changes
+    with pytest.raises(AttrinetError, match=words):
+        evaluate(**arguments, draws=5, progress=False)
+
+
+@pytest.mark.parametrize("made, words", [
+    (lambda images: images, r"oracle: gave maps of shape \(\d+, 1, 32, 32\)"),
+    (lambda images: images[:, 0, :8], r"want \(\d+, 32, 32\)"),
+    (lambda images: images[:, 0] * torch.nan, "oracle: gave a map with NaN"),
+])
+def test_maps_that_are_none_are_not_scored(store, made, words):
+    oracle = Oracle(store)
+    oracle.attribute = lambda images, finding: made(images)
+    with pytest.raises(AttrinetError, match=words):
+        evaluate(oracle, oracle, store, store.split("test"), THRESHOLDS, draws=5, progress=False)

@@ -142,3 +142,14 @@ def test_two_pixels_tied_for_the_last_place_are_outside():
     assert strongest(center, 0.1).sum() == 11  # one more than the share is rounding
     center.flat[88] = 90
     assert strongest(center, 0.1).sum() == 9
+
+
+def test_masks_of_zeros_and_ones_or_of_a_picture_count_as_what_they_show():
+    random = np.random.default_rng(0)
+    maps, masks = random.normal(size=(3, 8, 8)), random.random((3, 8, 8)) > 0.7
+    want = disease_sensitivity(maps, masks)
+    for scale in (1, 255):
+        found = disease_sensitivity(maps, (masks * scale).astype(np.uint8))
+        np.testing.assert_array_equal((found.inside, found.area), (want.inside, want.area))
+        assert confounder_sensitivity(maps[0], (masks[0] * scale).astype(np.uint8)) == \
+            confounder_sensitivity(maps[0], masks[0])

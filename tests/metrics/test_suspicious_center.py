@@ -142,4 +142,5 @@ def test_only_the_asked_share_of_a_centre_is_looked_at():
 
 def test_a_flat_centre_is_not_judged():
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32)).astype(np.float32)
-    assert math.isnan(suspicious_center(np.zeros((32, 32)), images, images).score)
+    found = suspicious_center(np.zeros((32, 32)), images, images)
+    assert math.isnan(found.score) and (found.row, found.column) == (0, 0)

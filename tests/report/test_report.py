@@ -294,14 +294,15 @@ def test_data_that_name_no_patients_are_never_said_to_be_split_by_patient(runs, 
 
 def test_thresholds_are_said_to_be_chosen_on_validation_images_only_where_they_were(runs, store, tmp_path):
     model, folder = runs["ours"]
-    for origin, words in (("", "given with the model, not chosen"), (ON_VALIDATION, "chosen by Youden's index on the")):
+    for origin, words in (("", "given with the model, not chosen"), (ON_VALIDATION, "chosen by Youden's index on the"),
+                          ("not recorded", "how they were chosen is not recorded")):
         save_model(model, tmp_path / "m", thresholds={"Edema": 0.5}, preprocessing=store.preprocessing,
                    thresholds_from=origin)
         facts = gather(load(tmp_path / "m"), "ours", run=folder, store=store)
         assert words in html.unescape(markdown(facts)) and words in dict(
             (answer.number, answer.text) for answer in claim(facts)[0])[28]
     page = page_of(runs, "ours", store)  # of a model that was never trained
-    assert "was not chosen on validation images" in page
+    assert "given with the model, not chosen on validation images" in page
 
 
 @pytest.mark.parametrize("mode, weight, words", [

@@ -172,7 +172,8 @@ def test_evidence_against_lesions_is_of_the_image_and_the_finding_above_it(model
 def column(title, metrics, tables, **config):
     facts = Facts(title=title, kind="Attri-Net", findings=tuple(dict.fromkeys(tables["finding"])), image_size=32,
                   parameters=1, explains_itself=True, config=config, training={}, store={}, metrics=metrics, views={},
-                  names_patients=True, shared_patients=None, own_store=True, phantoms=False, thresholds_chosen=True)
+                  names_patients=True, shared_patients=None, own_store=True, phantoms=False,
+                  thresholds_from="validation")
     return Column(facts, Evaluation(metrics, tables, pd.DataFrame()), None, [])
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
+from attrinet.modes import evaluated
 from attrinet.nets.inputs import finding_index, finding_names
 
 SMALLEST = 32  # pixels a side
@@ -61,15 +61,3 @@ class Baseline(nn.Module):
         """Images (B, 1, H, W) in [-1, 1] → logits (B, C), in evaluation mode whatever mode the model is in."""
         with evaluated(self):
             return self(images)
-
-
-@contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
-    """In evaluation mode; every part is put back into the mode it was in."""
-    training = [part for part in model.modules() if part.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from attrinet.baselines.baseline import evaluated
 from attrinet.baselines.resnet import Parts, ResNet
+from attrinet.modes import evaluated
 from attrinet.nets.explanation import AdditiveExplanation
 from attrinet.nets.inputs import as_images
 
@@ -47,6 +48,9 @@ class Dynamic(nn.Module):
 
     def scale(self, weight: Tensor, x: Tensor) -> Tensor:
         return Scale.apply(weight, x, self) if torch.is_grad_enabled() else weight * x
+
+
+ONE_AT_A_TIME = Lock()  # layers that are held are so for every thread
 
 
 @contextmanager
@@ -152,7 +156,7 @@ class BcosResNet50(ResNet):
         with torch.enable_grad():
             logits = self._of_encoded(encoded)
             for one in asked.split(1, dim=1):
-                with held(self):  # no image's W depends on another then: one pass serves them all
+                with ONE_AT_A_TIME, held(self):  # no image's W depends on another then: one pass serves them all
                     (weight,) = torch.autograd.grad(
                         logits.gather(1, one).sum(), encoded, retain_graph=True, create_graph=differentiable
                     )
@@ -177,7 +181,7 @@ class BcosResNet50(ResNet):
             logits=logits,
             contributions=maps,
             bias=torch.full_like(logits[0], self.bias),
-            thresholds=self.thresholds,
+            thresholds=self.thresholds.clone(),
         )
 
     def _evaluated(self, images: Tensor, findings: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS, SPLITS, Source
+from attrinet.data.walk import encodable
 from attrinet.errors import AttrinetError
 
 UNCERTAIN = ("zeros", "ones", "ignore")
@@ -155,15 +156,6 @@ def renamed(source: Source, names: Mapping[str, str]) -> Source:
     annotations = source.annotations.assign(finding=source.annotations["finding"].replace(dict(names)))
     return replace(source, findings=findings, manifest=source.manifest.rename(columns=dict(names)),
                    annotations=annotations, options={**source.options, "renamed": dict(names)})
-
-
-def encodable(text: object) -> bool:
-    """Whether a name can be written to a table: one of a file that is not UTF-8 cannot."""
-    try:
-        str(text).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def check(source: Source) -> None:

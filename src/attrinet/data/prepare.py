@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial as bound
 from itertools import islice
 from pathlib import Path
 
@@ -39,12 +40,12 @@ def prepare(
 
     size: pixels a side. intensity: see images.to_uint8; None takes the source's. workers: processes.
     Works in `out`.partial, which a later call with the same arguments takes up where this one ended, and renames it
-    when complete. Called again on a finished store it does nothing. Unreadable images are left out, counted, and
-    listed with the reason in excluded.csv, after source.left_out; a call that takes up an unfinished store tries them
-    once more.
+    when complete. Called again on a finished store it does nothing. Unreadable images, and those of one value, are left
+    out, counted as unreadable, and listed with the reason in excluded.csv, after source.left_out; a call that takes up
+    an unfinished store tries them once more.
 
-    Raises AttrinetError for a broken source, a store of other data or options at `out`, a full disk, another process
-    preparing the same folder, or when no image could be read.
+    Raises AttrinetError for a broken source, a store of other data or options, a file or a mounted disk at `out`, a
+    full disk, another process preparing the same folder, or when no image could be read.
     """
     check(source)
     out, intensity = Path(out), intensity or source.intensity
@@ -102,7 +103,8 @@ def check_recipe(where: Path, before: dict, now: dict) -> None:
     now = json.loads(json.dumps(now))
     differ = [f"{name}: {there.get(name)} there, {value} asked for"
               for there, asked in ((before, now), (before.get("options", {}), now["options"]))
-              for name, value in asked.items() if there.get(name) != value and name not in ("options", "source")]
+              for name, value in asked.items() if there.get(name) != value and name not in ("options", "source")
+              and not (name == "patient" and name not in there)]  # which earlier versions did not say
     if not differ and before.get("source") != now["source"]:
         differ.append("other labels, annotations or files")
     if differ:
@@ -149,7 +151,9 @@ def read_all(
     todo = np.flatnonzero(done == TODO)
     chunks = [todo[i : i + CHUNK] for i in range(0, len(todo), CHUNK)]
     sources = source.manifest["source"].to_numpy()
-    setup = (source.read, str(partial / "images.npy"), keep_aspect, intensity)
+    # of images that are prepared already all are taken, also those without a tag
+    read = source.read if source.file_preprocessing else bound(read_varied, source.read)
+    setup = (read, str(partial / "images.npy"), keep_aspect, intensity)
     bar = tqdm(total=len(done), initial=len(done) - len(todo), unit="image", desc=f"preparing {source.name}",
                disable=not progress, smoothing=0.05, dynamic_ncols=True)
     with open(partial / "errors.jsonl", "a") as errors, bar:
@@ -160,6 +164,14 @@ def read_all(
             errors.flush()
             done[rows] = [FAILED if row in messages else DONE for row in rows]
             bar.update(len(rows))
+
+
+def read_varied(read: Reader, name: str) -> np.ndarray:
+    """What read gives. Raises AttrinetError for an image that shows nothing."""
+    image = read(name)
+    if image.min() == image.max():
+        raise AttrinetError(f"{name}: all pixels have one value, {image.flat[0]:g}")
+    return image
 
 
 def results(setup: tuple[Reader, str, bool, str], tasks: list[Task], workers: int) -> Iterator[Outcome]:
@@ -194,10 +206,7 @@ def _read_chunk(task: Task) -> Outcome:
     messages = {}
     for row, name in zip(*task, strict=True):
         try:
-            image = read(name)
-            if image.min() == image.max():
-                raise AttrinetError(f"{name}: all pixels have one value, {image.flat[0]:g}")
-            images[row] = fit(image, images.shape[1], intensity, keep_aspect)
+            images[row] = fit(read(name), images.shape[1], intensity, keep_aspect)
         except AttrinetError as error:
             messages[int(row)] = str(error)
         except Exception as error:  # one bad file among 200,000 must not end the work

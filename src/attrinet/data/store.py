@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from attrinet.data.annotations import rasterise
 from attrinet.data.images import look_up, on_device, upload
-from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS
+from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS, SPLITS
 from attrinet.errors import AttrinetError
 from attrinet.files import checksum
 
@@ -90,7 +90,8 @@ class Store:
 
     @property
     def names_patients(self) -> bool:
-        """False where the data name none: every image counts as a patient of its own then."""
+        """False where the data name none: every image counts as a patient of its own then. Tables' stores of earlier
+        versions do not say it."""
         return self.meta.get("options", {}).get("patient") is None
 
     @cached_property
@@ -128,7 +129,9 @@ class Store:
         return self.manifest[list(self.findings)].astype("Float32").to_numpy(dtype=np.float32, na_value=np.nan)
 
     def split(self, name: str) -> np.ndarray:
-        """Row numbers of a split: train, valid or test."""
+        """Row numbers of a split: train, valid or test. Raises AttrinetError for another name."""
+        if name not in SPLITS:
+            raise AttrinetError(f"split {name!r}: there are {', '.join(SPLITS)}")
         return np.flatnonzero((self.manifest["split"] == name).to_numpy())
 
     def chosen(self, split: str, where: Sequence[str]) -> np.ndarray:

@@ -50,10 +50,9 @@ def table_source(
     the names of columns, images, patients, splits and views do not count.
     images: folder searched, with its subfolders, for the names in image_column, with or without their suffix, and
     with / or \\ between folders; see Paths.levels.
-    findings: columns to use; none: every column of only such values. patient_column: keeps patients in one split;
-    None: every image counts as a patient of its own. split_column: train, valid, test; without it a split by patient
-    at `fractions` is made from `seed`. views: keep only these values of view_column, in
-    upper or lower case.
+    findings: columns to use; none: every column of only such values, but NO_FINDINGS. patient_column: keeps patients in
+    one split; None: every image counts as a patient of its own. split_column: train, valid, test; without it a split by
+    patient at `fractions` is made from `seed`. views: keep only these values of view_column, in upper or lower case.
     boxes: table with image, finding, x, y, w, h in pixels of the picture, or of the original whose size the columns
     source_width and source_height give. masks: folder of PNG masks <image name>_<finding>.png, white inside.
 
@@ -214,7 +213,7 @@ def slashed(paths: pd.Series) -> pd.Series:
 
 
 def label_columns(frame: pd.DataFrame, others: set[str], where: str) -> tuple[str, ...]:
-    """Columns whose every value is 1, 0, −1 or blank, but those called age or sex; one warning names those that are
+    """Columns whose every value is 1, 0, −1 or blank, but NO_FINDINGS; one warning names those that are
     not, of the fewest different values first. Raises AttrinetError where none is."""
     found: list[str] = []
     passed: dict[str, int] = {}

@@ -7,6 +7,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
+def encodable(text: object) -> bool:
+    """Whether a name can be written to a table: one of a file that is not UTF-8 cannot."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def folders(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
     """Path of every folder at and below `tops`, and the names in it that are no folders, both sorted.
 

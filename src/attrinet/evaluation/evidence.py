@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attrinet.data.store import Store
+from attrinet.errors import AttrinetError
 from attrinet.evaluation.kept import DEAR, KeptMap, KeptMaps
 from attrinet.protocols import Explainer, ExplainsAllAtOnce
 
@@ -70,6 +71,13 @@ class Evidence:
         else:
             maps = self.explainer.attribute(images, finding)[:, None]
         maps = maps.detach().float().cpu().numpy()  # (B, findings, H, W)
+        want = (len(rows), len(findings), self.store.size, self.store.size)
+        if maps.shape != want:
+            raise AttrinetError(f"{self.explainer.name}: gave maps of shape {(maps.shape[0], *maps.shape[2:])} for "
+                                f"{len(rows)} images; want {(want[0], *want[2:])}")
+        if not np.isfinite(maps).all():
+            raise AttrinetError(f"{self.explainer.name}: gave a map with NaN or infinite values, among those of "
+                                f"{self.store.ids[rows[0]]!r} and {self.store.findings[finding]}")
         seconds = (time.perf_counter() - started) / len(rows) / len(findings)
         cost = self.explainer.cost / len(findings)
         for row, of_row in zip(rows, maps, strict=True):

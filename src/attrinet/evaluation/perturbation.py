@@ -65,7 +65,7 @@ def follow(
             logits = logits_of(model, torch.from_numpy(frames)[:, None], finding)
             curves[kind].append(1 / (1 + np.exp(-logits)))
     deletion, insertion = (np.stack(curve) for curve in curves.values())  # (B, shares)
-    flips = deletion[:, SHARES.index(FLIP_AT)] < scope.thresholds[finding]
+    flips = deletion[:, SHARES.index(FLIP_AT)].astype(np.float32) < scope.thresholds[finding].astype(np.float32)
     return {"deletion": area(deletion), "insertion": area(insertion), "flips": flips.astype(float)}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from attrinet.data.store import Store
@@ -18,6 +19,7 @@ from attrinet.metrics.average_precision import weighted_average_precision
 from attrinet.metrics.calibration import weighted_calibration_error
 from attrinet.metrics.intervals import Interval, weighted_mean
 from attrinet.metrics.youden import youden_threshold
+from attrinet.modes import evaluated
 from attrinet.protocols import Classifier
 
 
@@ -30,12 +32,16 @@ def predict(
 
     Raises AttrinetError where one is NaN.
     """
+    count, parts = len(store.findings), []
     together = evidence is not None and evidence.comes_with_predictions(model, len(rows))
-    parts = []
     starts = range(0, len(rows), batch_size)
     for start in tqdm(starts, desc="predicting", unit="batch", disable=not progress, dynamic_ncols=True):
         chunk = rows[start : start + batch_size]
-        logits = evidence.predicted(chunk) if together else model.logits(store.batch(chunk, device_of(model)))
+        with torch.no_grad():
+            logits = evidence.predicted(chunk) if together else model.logits(store.batch(chunk, device_of(model)))
+        if tuple(logits.shape) != (len(chunk), count):
+            raise AttrinetError(f"{type(model).__name__}.logits returned {tuple(logits.shape)} for {len(chunk)} "
+                                f"images; want ({len(chunk)}, {count}), one a finding")
         parts.append(logits.detach().cpu().double().sigmoid().numpy())
     probabilities = np.concatenate(parts)
     broken = np.flatnonzero(np.isnan(probabilities).any(1))
@@ -48,18 +54,29 @@ def predict(
 def choose_thresholds(model: Classifier, store: Store, batch_size: int = 16) -> dict[str, float]:
     """Youden thresholds of every finding on the validation images (§4.2.1); of one that is present or absent on all of
     them the model's own, with a warning."""
-    store = store.select(model.findings)
+    store = fitting(store, model)
     rows = store.split("valid")
     if len(rows) == 0:
         raise AttrinetError(f"{store.path}: no 'valid' images to choose thresholds on")
-    probabilities = predict(model, store, rows, batch_size)
+    with evaluated(model):
+        probabilities = predict(model, store, rows, batch_size)
     found = [youden_threshold(store.labels[rows, c], probabilities[:, c]) for c in range(len(store.findings))]
     unknown = [name for name, one in zip(store.findings, found, strict=True) if np.isnan(one.sensitivity)]
     if unknown:
         warnings.warn(f"{store.path}: 'valid' does not show {', '.join(unknown)} both present and absent; the model's "
                       "threshold stays", stacklevel=2)
     return {name: float(own) if name in unknown else one.threshold
-            for name, one, own in zip(store.findings, found, model.thresholds, strict=True)}
+            for name, one, own in zip(store.findings, found, getattr(model, "thresholds", [0.5] * len(found)),
+                                      strict=True)}
+
+
+def fitting(store: Store, model: Classifier) -> Store:
+    """The store with the findings of the model. Raises AttrinetError where its images are not of the model's size."""
+    size = getattr(model, "image_size", store.size)
+    if size != store.size:
+        raise AttrinetError(f"{store.path}: holds {store.size}-pixel images, the model is for {size}; prepare it with "
+                            f"--size {size}")
+    return store.select(model.findings)
 
 
 def prediction_sections(scope: Scope) -> dict:

@@ -35,8 +35,8 @@ class Scope:
 
     @cached_property
     def called(self) -> np.ndarray:
-        """(N, C) bool"""
-        return self.probabilities >= self.thresholds
+        """(N, C) bool, in float32 as models call: their thresholds are."""
+        return self.probabilities.astype(np.float32) >= self.thresholds.astype(np.float32)
 
     @cached_property
     def _place(self) -> dict[str, int]:

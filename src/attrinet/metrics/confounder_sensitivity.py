@@ -13,6 +13,7 @@ def confounder_sensitivity(center: np.ndarray, confounder: np.ndarray, top: floa
     bool, not empty. 0 to 1, lower is better; `top` is chance. Of pixels tied at the edge of the top share as many
     count, wherever they lie, as there is room for: a flat centre scores `top`.
     """
+    confounder = np.asarray(confounder, bool)
     if not confounder.any():
         raise ValueError("the confounder's mask is empty")
     strength, count, edge = ranked(center, top)

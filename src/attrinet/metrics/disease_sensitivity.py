@@ -35,6 +35,7 @@ def disease_sensitivity(attribution: np.ndarray, masks: np.ndarray, published: b
     published: scale every positive map by its minimum and maximum first, and give 0 to a map that then is blank, as
     the authors' code does.
     """
+    masks = np.asarray(masks, bool)
     energy = np.clip(attribution, 0, None).astype(np.float64)
     if published:
         low, high = energy.min((1, 2), keepdims=True), energy.max((1, 2), keepdims=True)

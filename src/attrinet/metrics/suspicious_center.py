@@ -42,10 +42,8 @@ def suspicious_center(center: np.ndarray, positives: np.ndarray, negatives: np.n
     patient. A tag on a share p of the positives at one place scores about p² · (its own likeness); one whose place
     changes from image to image is not found.
     """
-    if min(len(positives), len(negatives)) < 2:
-        return Suspicion(float("nan"), 0, 0)
     where = strongest(center, top)
-    if not where.any():
+    if min(len(positives), len(negatives)) < 2 or not where.any():
         return Suspicion(float("nan"), 0, 0)
     excess = np.where(where, likeness(positives) - likeness(negatives), -np.inf)
     row, column = np.unravel_index(excess.argmax(), excess.shape)

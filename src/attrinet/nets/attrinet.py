@@ -185,13 +185,15 @@ class AttriNet(nn.Module):
         return self.logits_of(self.attribution_maps(images)[0])
 
     @torch.no_grad()
-    def finding_logits(self, images: Tensor, finding: int) -> Tensor:
-        """(B,) column `finding` of logits(images), up to rounding, for the price of one finding."""
+    def finding_logits(self, images: Tensor, finding: int | str) -> Tensor:
+        """(B,) column `finding` (index or name) of logits(images), up to rounding, for the price of one finding."""
+        finding = self.finding_index(finding)
         return self.classify(self._maps_of(images, finding), finding)
 
     @torch.no_grad()
-    def attribute(self, images: Tensor, finding: int) -> Tensor:
-        """Contributions to the logit of one finding: (B, 1, H, W) → (B, H, W)."""
+    def attribute(self, images: Tensor, finding: int | str) -> Tensor:
+        """Contributions to the logit of one finding, its index or name: (B, 1, H, W) → (B, H, W)."""
+        finding = self.finding_index(finding)
         return self.contributions(self._maps_of(images, finding), finding)
 
     def _maps_of(self, images: Tensor, finding: int) -> Tensor:
@@ -223,7 +225,7 @@ class AttriNet(nn.Module):
             counterfactual=counterfactual,
             contributions=contributions,
             bias=torch.cat([c.bias for c in self._regressions]),
-            thresholds=self.thresholds,
+            thresholds=self.thresholds.clone(),
         )
 
     @torch.no_grad()

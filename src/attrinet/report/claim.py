@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attrinet.facts import Facts
-from attrinet.model_card import left_out, pairs, preprocessing, supervision, thresholds
+from attrinet.model_card import left_out, pairs, preprocessing, supervision
 from attrinet.numerals import interval
 
 ITEMS = {
@@ -116,7 +116,7 @@ def result_items(facts: Facts) -> dict[int, tuple[str, str]]:
     if not m:
         return {}
     out = {
-        28: (f"AUC; sensitivity and specificity at thresholds {thresholds(facts)}"
+        28: (f"AUC; sensitivity and specificity at thresholds {facts.thresholds}"
              + ("; class and disease sensitivity of the explanations" if "class_sensitivity" in m else ""),
              "metrics.json"),
         29: (f"95 % bootstrap intervals over {facts.units}, {m['draws']:,} draws", "metrics.json"),
