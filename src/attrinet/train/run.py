@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import shutil
 import signal
@@ -80,7 +81,14 @@ def launch(config: Config) -> Fabric:
         raise AttrinetError(f"run.accelerator={config.run.accelerator}, run.devices={config.run.devices}: not usable "
                             f"here ({said(error)}); use auto, cpu or cuda") from error
     fabric.launch()
+    atexit.register(leave_group)
     return fabric
+
+
+def leave_group() -> None:
+    """Gloo's threads must end before the interpreter does, or they abort the process; Fabric sees to NCCL's alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def run_steps(
