@@ -25,7 +25,7 @@ from attrinet.data.manifest import (
 )
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
-from attrinet.data.walk import encodable, folders
+from attrinet.data.walk import nameable
 from attrinet.errors import AttrinetError
 
 LABELS = (
@@ -187,8 +187,7 @@ def image_files(root: Path) -> dict[str, str]:
     """File name without .png → path, in the folders of images or, if there are none, anywhere below root."""
     tops = sorted(path for path in root.iterdir() if path.is_dir() and re.fullmatch(FOLDER, path.name)) or [root]
     files: dict[str, str] = {}
-    for parent, names in folders(tops):
-        names = [name for name in names if encodable(os.path.join(parent, name))]  # no table can mean another
+    for parent, names in nameable(tops):
         for name in names:
             stem, suffix = os.path.splitext(name)
             path = os.path.join(parent, name)

@@ -28,7 +28,7 @@ from attrinet.data.manifest import (
 )
 from attrinet.data.source import Source
 from attrinet.data.table import read_table
-from attrinet.data.walk import encodable, folders
+from attrinet.data.walk import nameable
 from attrinet.errors import AttrinetError
 
 LABELS = (
@@ -189,8 +189,7 @@ def image_files(folder: Path) -> dict[str, str]:
     none. Of two files of a view the JPEG that the tables name is taken, else the first of SUFFIXES."""
     tops = [folder / name for name in FOLDERS if (folder / name).is_dir()] or [folder]
     files: dict[str, str] = {}
-    for parent, names in folders(tops):
-        names = [name for name in names if encodable(os.path.join(parent, name))]  # no table can mean another
+    for parent, names in nameable(tops):
         study = "_".join(parent.split(os.sep)[-2:])
         images = [(stem, suffix) for stem, suffix in map(os.path.splitext, names) if suffix.lower() in SUFFIXES]
         for stem, suffix in sorted(images, key=lambda image: (image[1] != ".jpg", SUFFIXES.index(image[1].lower()))):

@@ -14,7 +14,7 @@ from attrinet.data.manifest import by_name, check_patients, counted, known, leav
 from attrinet.data.source import Source
 from attrinet.data.vindr_boxes import vindr_annotations
 from attrinet.data.vindr_tables import LABELS, Tables, agree, read_votes
-from attrinet.data.walk import encodable, folders
+from attrinet.data.walk import nameable
 from attrinet.errors import AttrinetError
 
 FINDINGS = (  # the paper's five, §4.1.1
@@ -144,8 +144,7 @@ def image_files(home: Path) -> dict[str, str]:
     """
     tops = [home / name for name in ("train", "test") if (home / name).is_dir()] or [home]
     files: dict[str, tuple[int, str]] = {}
-    for parent, names in folders(tops):
-        names = [name for name in names if encodable(os.path.join(parent, name))]  # no table can mean another
+    for parent, names in nameable(tops):
         for name in names:
             id, suffix = os.path.splitext(name)
             if suffix.lower() in SUFFIXES and not name.startswith("."):

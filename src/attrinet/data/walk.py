@@ -33,3 +33,9 @@ def folders(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
             below.sort()
             waiting += [path for name in below if os.path.islink(path := os.path.join(parent, name))]
             yield parent, sorted(names)
+
+
+def nameable(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
+    """folders() without the files that no table can name, as their path is not UTF-8."""
+    for parent, names in folders(tops):
+        yield parent, [name for name in names if encodable(os.path.join(parent, name))]
