@@ -199,6 +199,22 @@ def test_a_line_is_named_though_rows_have_names_without_a_column(tmp_path, image
         table_source(tmp_path / "labels.csv", images, findings=["Edema"])
 
 
+def test_a_line_is_named_as_an_editor_counts_it_where_reports_have_line_breaks(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "image": ["a.png", "no.png", "deep/c.jpg"], "Edema": [1, 0, "maybe"],
+                              "report": ["Clear.\nNo effusion.\n", "Edema", "Follow-up"]})
+    assert labels.read_text().splitlines()[5].startswith("deep/c.jpg")
+    with pytest.raises(AttrinetError, match="labels.csv: line 6: column 'Edema' holds 'maybe'"):
+        table_source(labels, images, findings=["Edema"])
+    write(tmp_path, pd.read_csv(labels).replace("maybe", "1"))
+    assert table_source(labels, images, findings=["Edema"]).left_out == [("no.png", "line 5: file missing")]
+
+
+def test_lists_in_a_parquet_table_are_no_labels(tmp_path, images):
+    labels = write(tmp_path, {**FRAME, "boxes": [[1, 2], [], None]}, "labels.parquet")
+    with pytest.warns(UserWarning, match=r"not taken as findings: boxes \(line 2 holds '\[1 2\]'\)"):
+        assert table_source(labels, images).findings == ("Edema",)
+
+
 def test_columns_that_are_not_taken_as_findings_are_named_once_with_what_they_hold(tmp_path, images):
     labels = write(tmp_path, {**FRAME, "note": ["one", "two", "three"], "Edema": [1, 0, 1], "Mass": ["1", "yes", "0"],
                               "Effusion": ["yes", "no", "no"], "Hernia": None, "Sex": ["f", "m", "1"]})

@@ -163,14 +163,17 @@ def table_source(
 
 
 def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
-    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame, its index the number of the row: also where
-    the rows have a name without a column (R writes such). Raises AttrinetError naming the file."""
+    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame, its index the number of the row, also where
+    the rows have a name without a column (R writes such), or, where cells of a CSV hold line breaks (reports), the
+    number of the line its row begins at, without the header. Raises AttrinetError naming the file."""
     path = Path(path)
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
             for column in frame.columns:  # Arrow reads text that is no text, and complains later
-                frame[column].to_numpy(object)
+                held = frame[column].to_numpy(object)
+                if any(isinstance(value, (list, dict, np.ndarray)) for value in held):
+                    frame[column] = [str(value) for value in held]  # a word in messages, as a CSV would have it
             names = [str(name).strip() for name in frame.columns]
             if len(set(names)) < len(names):
                 raise ValueError(f"columns {', '.join(names)} are not all different")
@@ -184,7 +187,10 @@ def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
             raise AttrinetError(f"{path}: not a readable table, as its text is not UTF-8; save it as UTF-8 (Excel: "
                                 "\"CSV UTF-8\")") from error
         raise AttrinetError(f"{path}: not a readable table ({' '.join(str(error).split())[:150]})") from error
-    return frame.reset_index(drop=True)
+    frame = frame.reset_index(drop=True)
+    text = [] if path.suffix == ".parquet" else [c for c in frame.columns if pd.api.types.is_string_dtype(frame[c])]
+    breaks = sum((frame[c].str.count("\n").fillna(0).to_numpy(int) for c in text), np.zeros(len(frame), int))
+    return frame.set_axis(frame.index + np.cumsum(breaks) - breaks) if breaks.any() else frame
 
 
 def read_csv(path: Path, **csv: Any) -> pd.DataFrame:
@@ -338,7 +344,7 @@ def box_rows(
     need_columns(table, ("image", "finding", "x", "y", "w", "h"), str(path))
     table["image"], table["finding"] = slashed(stripped(table["image"])), stripped(table["finding"])
     rows, unused, denied = [], [], []
-    for number, box in enumerate(table.to_dict("records"), start=2):
+    for number, box in zip(table.index + 2, table.to_dict("records"), strict=True):
         try:
             row = names.find(str(box["image"]))
         except ValueError as error:
