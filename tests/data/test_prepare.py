@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -340,6 +341,15 @@ def test_the_truth_is_what_images_are_judged_by_wherever_their_files_are(folder,
     boxes = Store.open(store.path)
     boxes.annotations = boxes.annotations.iloc[:0]
     assert len(store.annotations) and boxes.truth(np.arange(len(store))) != store.truth(np.arange(len(store)))
+
+
+def test_a_pickled_store_maps_the_same_images_and_copies_none(tmp_path):
+    store = prepare(phantom_source(8, 32), tmp_path / "s", 32, progress=False).select(["Edema", "Cardiomegaly"])
+    packed = pickle.dumps(store)
+    again = pickle.loads(packed)
+    assert len(packed) < 1000 and isinstance(again.images, np.memmap)
+    assert again.findings == store.findings and np.array_equal(again.images, store.images)
+    assert np.array_equal(again.labels, store.labels, equal_nan=True)
 
 
 def test_selecting_findings_keeps_images_and_order(tmp_path):

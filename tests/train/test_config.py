@@ -20,6 +20,11 @@ def test_defaults_are_the_papers_settings():
     assert (c.run.batch_size, c.run.validate_every, c.optimizer.lr, c.optimizer.center_lr) == (4, 1000, 1e-4, 0.1)
 
 
+def test_a_misspelt_option_is_an_error_in_python_too():
+    with pytest.raises(AttributeError, match="prcision"):
+        Config().run.prcision = "bf16"
+
+
 def test_what_is_dumped_loads_to_the_same(tmp_path):
     config = load_config(None, ["schedule.steps=7", "data.findings=[a,b]", "model.pool=8", "losses.l1=0"])
     (tmp_path / "c.yaml").write_text(dump_config(config))

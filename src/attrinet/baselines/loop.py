@@ -24,7 +24,7 @@ from attrinet.guidance import Guidance
 from attrinet.losses import guidance_loss
 from attrinet.train.batches import average, jittered, share, update
 from attrinet.train.checkpoint import checkpoints
-from attrinet.train.config import Config, check_config
+from attrinet.train.config import Config
 from attrinet.train.guide import build_guidance
 from attrinet.train.mask_files import save_masks
 from attrinet.train.run import Job, launch, open_data, run_steps
@@ -40,7 +40,6 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     Stops, resumes and fails as attrinet.train.loop.train does. Of several processes each normalises by its own share of
     the batch, as usual; gradients and running deviations are averaged.
     """
-    check_config(config)
     if config.model.kind not in BASELINES:
         raise AttrinetError(f"model.kind={config.model.kind}: attrinet.train.loop.train trains this kind")
     store, rows = open_data(config)

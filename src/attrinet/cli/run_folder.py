@@ -11,6 +11,7 @@ import torch
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError, said
+from attrinet.evaluation.predictions import fitting
 from attrinet.facts import read_json
 from attrinet.folder import load
 from attrinet.nets.attrinet import AttriNet
@@ -62,10 +63,7 @@ class Run:
             store = Store.open(given or self.config.data.store)
         except AttrinetError as error:
             raise error if given else AttrinetError(f"{error}; or name where it is now by --store") from error
-        chosen = store.select(self.model.findings)
-        if store.size != self.model.image_size:
-            raise AttrinetError(f"{store.path}: holds {store.size}-pixel images, the model was trained on "
-                                f"{self.model.image_size}; prepare it with --size {self.model.image_size}")
+        chosen = fitting(store, self.model)
         self.require_prepared_alike(store)
         if given is None:
             self.require_trained_on(store)

@@ -78,6 +78,10 @@ class Store:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __reduce__(self) -> tuple:
+        """A pickle names the folder: another process, of a DataLoader say, maps the images instead of copying them."""
+        return _open, (self.path.absolute(), self.findings)
+
     @property
     def size(self) -> int:
         """Pixels a side."""
@@ -246,3 +250,7 @@ class Store:
                                     "the store is damaged, delete it and prepare it again")
         if self.manifest["id"].duplicated().any():
             raise AttrinetError(f"{self.path / 'manifest.parquet'}: an image id comes twice")
+
+
+def _open(path: Path, findings: tuple[str, ...]) -> Store:
+    return Store.open(path).select(findings)

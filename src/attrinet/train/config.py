@@ -1,4 +1,7 @@
-"""Every choice of a training run, typed; the defaults are the paper's (§3.7). A YAML says only what differs."""
+"""Every choice of a training run, typed; the defaults are the paper's (§3.7). A YAML says only what differs.
+
+The classes have slots, so that a misspelt option is an error in Python too.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from attrinet.errors import AttrinetError, said
 
 
-@dataclass
+@dataclass(slots=True)
 class DataConfig:
     store: str = ""  # folder that `attrinet prepare` wrote
     findings: list[str] = field(default_factory=list)  # empty: all of the store
@@ -24,7 +27,7 @@ class DataConfig:
     resident: str = "auto"  # images in the device's memory: always, never; auto: on a GPU where a third of it is enough
 
 
-@dataclass
+@dataclass(slots=True)
 class ModelConfig:
     kind: str = "attrinet"  # attrinet, or a baseline of §4.1.3: resnet50, bcos_resnet50; or backbone, see there
     width: int = 64  # channels of the first convolutions
@@ -35,7 +38,7 @@ class ModelConfig:
     critic_levels: int | None = None  # none: 5 at 320 pixels
 
 
-@dataclass
+@dataclass(slots=True)
 class LossConfig:
     """λ of eq. 7; a loss with weight 0 is not computed (Table 4 is five such configurations)."""
 
@@ -51,7 +54,7 @@ class LossConfig:
     gradient_penalty: float = 10.0
 
 
-@dataclass
+@dataclass(slots=True)
 class GuidanceConfig:
     mode: str = "none"  # see attrinet.guidance.MODES
     annotated_rate: float = 0.1  # share of generator steps whose positives are all annotated images (§3.5.2)
@@ -61,7 +64,7 @@ class GuidanceConfig:
     center_square: float = 0.9375  # side of the square where a finding has no annotation; 300 of 320 pixels
 
 
-@dataclass
+@dataclass(slots=True)
 class ScheduleConfig:
     steps: int = 100_000  # generator steps
     critic_steps: int = 5  # a generator step
@@ -72,7 +75,7 @@ class ScheduleConfig:
     burst_mode: str = "extra"  # extra: on top of critic_steps (text); instead: in their place (authors' code)
 
 
-@dataclass
+@dataclass(slots=True)
 class OptimizerConfig:
     lr: float = 1e-4  # Adam, of generator and critic
     beta1: float = 0.0
@@ -82,7 +85,7 @@ class OptimizerConfig:
     center_lr: float = 0.1  # SGD
 
 
-@dataclass
+@dataclass(slots=True)
 class BaselineConfig:
     """What only the baselines have (§4.1.3); what the text leaves open is the authors' public code's."""
 
@@ -92,7 +95,7 @@ class BaselineConfig:
     guidance: float = 0.1  # λ of eq. 6 on B-cos's own explanation (authors' code); counts only with guidance.mode
 
 
-@dataclass
+@dataclass(slots=True)
 class RunConfig:
     batch_size: int = 4  # over all devices together; Attri-Net: positives a step, and as many negatives
     seed: int = 0
@@ -109,7 +112,7 @@ class RunConfig:
     eval_batch_size: int = 16
 
 
-@dataclass
+@dataclass(slots=True)
 class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

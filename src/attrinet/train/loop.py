@@ -11,7 +11,7 @@ from torch import Tensor
 from attrinet.data.sampling import Sampler
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
-from attrinet.train.config import Config, check_config
+from attrinet.train.config import Config
 from attrinet.train.guide import build_guidance
 from attrinet.train.mask_files import save_masks
 from attrinet.train.run import Job, due, launch, open_data, run_steps
@@ -29,7 +29,6 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     rounding). Raises AttrinetError for input that cannot be trained on, before training starts, and for losses that are
     no longer finite. model.kind must be attrinet: attrinet.baselines.loop.train trains the others.
     """
-    check_config(config)
     if config.model.kind != "attrinet":
         raise AttrinetError(f"model.kind={config.model.kind}: attrinet.baselines.loop.train trains this kind")
     store, rows = open_data(config)

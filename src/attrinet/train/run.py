@@ -29,7 +29,7 @@ from attrinet.folder import ON_VALIDATION, save_model
 from attrinet.metrics.auc import auc
 from attrinet.metrics.youden import youden_threshold
 from attrinet.train import checkpoint
-from attrinet.train.config import Config, dump_config, flat, load_config
+from attrinet.train.config import Config, check_config, dump_config, flat, load_config
 from attrinet.train.finite import Batch, FiniteCheck
 from attrinet.train.log import MetricsLog
 from attrinet.train.state import TrainState
@@ -58,7 +58,9 @@ class Job:
 
 
 def open_data(config: Config) -> tuple[Store, dict[str, np.ndarray]]:
-    """The store with the findings of the run, and its training and validation rows. AttrinetError if unfit."""
+    """The store with the findings of the run, and its training and validation rows. AttrinetError if these or the
+    configuration, which may have been edited since it was read, are unfit."""
+    check_config(config)
     if not config.data.store:
         raise AttrinetError("data.store is not set: name the folder that `attrinet prepare` wrote, for instance "
                             "data.store=stores/mine")
