@@ -67,13 +67,16 @@ phantoms() {
         rivals "$s/resnet" "$s/autoencoder"
         train demo "$s/store" "$k" "$s/unguided_long" schedule.steps=3000 # what the rivals are compared with
         train phantom_guided "$s/store" "$k" "$s/guided_long" schedule.steps=3000
-        for run in unguided_long guided_long; do evaluate "$s/$run" evaluation; done
+        train demo "$s/store" "$k" "$s/unguided_difference" schedule.steps=3000 model.output=difference
+        train phantom_guided "$s/store" "$k" "$s/guided_difference" schedule.steps=3000 model.output=difference
+        for run in {unguided,guided}_{long,difference}; do evaluate "$s/$run" evaluation; done
     done
     local s=runs/phantom_64/seed-0
     train demo $s/store 0 $s/sparse_long schedule.steps=3000 losses.l1=100
     train demo $s/store 0 $s/unguided_10k schedule.steps=10000
     train demo $s/store 0 $s/sparse_10k schedule.steps=10000 losses.l1=100
-    for run in sparse_long unguided_10k sparse_10k; do evaluate $s/$run evaluation; done
+    train demo $s/store 0 $s/difference_10k schedule.steps=10000 model.output=difference
+    for run in sparse_long unguided_10k sparse_10k difference_10k; do evaluate $s/$run evaluation; done
 }
 
 bedside() {
@@ -99,7 +102,9 @@ nih_64() {
         evaluate "$s/unguided" evaluation
         evaluate "$s/unguided" evaluation-sick --where Pneumonia=1
         train nih_64_guided stores/nih_64 "$k" "$s/guided"
-        evaluate "$s/guided" evaluation
+        train nih_64 stores/nih_64 "$k" "$s/unguided_difference" model.output=difference
+        train nih_64_guided stores/nih_64 "$k" "$s/guided_difference" model.output=difference
+        for run in guided {unguided,guided}_difference; do evaluate "$s/$run" evaluation; done
         for model in resnet bcos; do
             train "${model}_nih_64" stores/nih_64 "$k" "$s/$model"
             evaluate "$s/$model" evaluation

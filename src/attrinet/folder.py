@@ -17,7 +17,7 @@ from attrinet.errors import AttrinetError, said
 from attrinet.files import checksum, readable
 from attrinet.nets.attrinet import AttriNet
 
-FORMAT = 1
+FORMAT = 2  # 1: before Attri-Net had an output other than tanh
 ON_VALIDATION = "validation"
 # what absurd or damaged contents of a model folder raise on their way into a network
 UNUSABLE = (KeyError, TypeError, ValueError, ArithmeticError, MemoryError, RuntimeError, OSError, SafetensorError)
@@ -62,7 +62,8 @@ def shape(model: AttriNet | Baseline) -> dict:
     """What a kind of model is built with beyond findings and image size."""
     if isinstance(model, Baseline):
         return model.sizes
-    return {"width": model.width, "pool": model.geometry.pool, "critic_levels": model.geometry.critic_levels}
+    return {"width": model.width, "pool": model.geometry.pool, "critic_levels": model.geometry.critic_levels,
+            "output": model.generator.output}
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | Baseline:
@@ -75,14 +76,14 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | B
     folder = Path(folder)
     if not (folder / "config.json").is_file() and (folder / "best" / "config.json").is_file():
         folder = folder / "best"
-    config, thresholds = _json(folder / "config.json"), _json(folder / "thresholds.json")
+    config, thresholds = {"output": "tanh"} | _json(folder / "config.json"), _json(folder / "thresholds.json")
     try:
         builders = {"attrinet": partial(AttriNet, critic=False), **BASELINES}
         kind = config["model"]
-        if config["format"] != FORMAT or kind not in builders:
+        if config["format"] not in (1, FORMAT) or kind not in builders:
             raise AttrinetError(f"{folder / 'config.json'}: format {config['format']} of model {kind!r} is not one "
                                 f"this version reads (format {FORMAT}, {', '.join(builders)}); update attrinet")
-        sizes = ("width", "pool", "critic_levels") if kind == "attrinet" else BASELINES[kind].SIZES
+        sizes = ("width", "pool", "critic_levels", "output") if kind == "attrinet" else BASELINES[kind].SIZES
         try:
             model = builders[kind](config["findings"], config["image_size"], **{name: config[name] for name in sizes})
         except AttrinetError as error:

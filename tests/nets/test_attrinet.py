@@ -12,6 +12,7 @@ from PIL import Image
 from attrinet.data.images import read_image
 from attrinet.errors import AttrinetError
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.generator import OUTPUTS
 from attrinet.protocols import Classifier, Explainer
 
 
@@ -23,10 +24,10 @@ def tiny(findings=2, size=32, **options) -> AttriNet:
 @settings(max_examples=25, deadline=None)
 @given(
     findings=st.integers(1, 4), size=st.sampled_from([32, 36, 48, 64, 96]), batch=st.integers(1, 3),
-    gain=st.floats(0.1, 300), seed=st.integers(0, 1000),
+    gain=st.floats(0.1, 300), seed=st.integers(0, 1000), output=st.sampled_from(OUTPUTS),
 )
-def test_bias_plus_contributions_is_the_logit(findings, size, batch, gain, seed):
-    model = tiny(findings, size)
+def test_bias_plus_contributions_is_the_logit(findings, size, batch, gain, seed, output):
+    model = tiny(findings, size, output=output)
     torch.manual_seed(seed)
     with torch.no_grad():
         for classifier in model.classifiers:

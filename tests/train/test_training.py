@@ -123,7 +123,7 @@ def test_an_image_without_guidance_costs_nothing_and_the_batch_its_mean_or_its_s
 
 
 def test_a_run_writes_all_it_promises(config, tmp_path, phantoms):
-    best = train(config(), tmp_path / "run", progress=False)
+    best = train(config("model.output=difference"), tmp_path / "run", progress=False)
     log = read_log(tmp_path / "run" / "metrics.jsonl")
     assert [r["step"] for r in log if r["kind"] == "valid"] == [4, 8, 12]
     assert [r["step"] for r in log if r["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
@@ -135,7 +135,7 @@ def test_a_run_writes_all_it_promises(config, tmp_path, phantoms):
     model = load(tmp_path / "run")
     rows = phantoms.split("valid")
     images = phantoms.batch(rows)
-    assert load(best).logits(images).equal(model.logits(images))
+    assert load(best).logits(images).equal(model.logits(images)) and model.generator.output == "difference"
     again = auc(phantoms.labels[rows], model.logits(images).numpy(), phantoms.findings)
     assert again.mean == pytest.approx(top["mean_auc"], abs=1e-9)
     assert load_config(tmp_path / "run" / "config.yaml").schedule.steps == 12

@@ -27,9 +27,10 @@ CACHED = 2**21  # numbers of the widest layer, over the batch
 class Explanation(AdditiveExplanation):
     """Predictions and local explanations of a batch (§3.6.1). All float32, on the model's device.
 
-    probabilities, logits: (B, C). attribution M_c(x), counterfactual x + M_c(x): (B, C, H, W), the latter in [-1, 1].
-    contributions: (B, C, H, W), upsampled w_c ⊙ M_c(x) / γ², in logits: bias + their sum is the logit. evidence: their
-    positive part. bias, thresholds: (C,); called: (B, C) bool, where the probability is at least the threshold.
+    probabilities, logits: (B, C). attribution M_c(x), counterfactual x + M_c(x): (B, C, H, W), ranges as in
+    attrinet.nets.generator. contributions: (B, C, H, W), upsampled w_c ⊙ M_c(x) / γ², in logits: bias + their sum is
+    the logit. evidence: their positive part. bias, thresholds: (C,); called: (B, C) bool, where the probability is at
+    least the threshold.
     """
 
     attribution: Tensor
@@ -53,8 +54,9 @@ class AttriNet(nn.Module):
     """Generator, one logistic regression and two class centres a finding, and (for training) the critic.
 
     findings: names, C of them. image_size: pixels a side. width: channels of the first convolutions (paper: 64).
-    pool, critic_levels: see attrinet.nets.geometry; None follows its rule (32 and 5 at 320). critic: leave it out
-    (False) where only predictions are wanted. At the paper's settings there are 55,860,281 parameters.
+    pool, critic_levels: see attrinet.nets.geometry; None follows its rule (32 and 5 at 320). output: of the generator,
+    see attrinet.nets.generator. critic: leave it out (False) where only predictions are wanted. At the paper's settings
+    there are 55,860,281 parameters.
 
     Meets both protocols of attrinet.protocols: it classifies, and it explains itself.
     Raises AttrinetError for repeated or missing names and for sizes with no room.
@@ -73,6 +75,7 @@ class AttriNet(nn.Module):
         width: int = 64,
         pool: int | None = None,
         critic_levels: int | None = None,
+        output: str = "tanh",
         critic: bool = True,
     ):
         super().__init__()
@@ -80,7 +83,7 @@ class AttriNet(nn.Module):
         self.geometry = geometry(image_size, pool, critic_levels)
         self.width = width
         count, cells = len(self.findings), self.geometry.grid**2
-        self.generator = Generator(count, width)
+        self.generator = Generator(count, width, output=output)
         self.classifiers = nn.ModuleList(nn.Linear(cells, 1) for _ in range(count))
         # (C, [negative, positive], H, W); the authors' code starts them at N(0, 1)
         self.centers = nn.Parameter(torch.randn(count, 2, image_size, image_size))

@@ -6,18 +6,31 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from attrinet.errors import AttrinetError
 from attrinet.nets.layers import AdaConv, AdaResBlock, TaskSwitched, init_convolutions
 from attrinet.nets.winograd import convolve
+
+OUTPUTS = ("tanh", "difference")
 
 
 class Generator(nn.Module):
     """Additive map M_c(x) such that x + M_c(x) looks like an image without finding c.
 
-    findings: C; width: channels of the first convolution (paper: 64); blocks: residual blocks (6).
+    findings: C; width: channels of the first convolution (paper: 64); blocks: residual blocks (6). output: how the last
+    convolution's `out` becomes the map.
+
+    - tanh: tanh(x + out) − x, as in Table 9. No map is zero where the image is bright or dark: at x = ±1, where tanh
+      reaches ±0.76, that takes an infinite `out`.
+    - difference: tanh(x + out) − tanh(x), zero wherever `out` is; x + M_c(x) may leave [-1, 1] by 0.24.
+
+    Raises AttrinetError for another output.
     """
 
-    def __init__(self, findings: int, width: int = 64, blocks: int = 6):
+    def __init__(self, findings: int, width: int = 64, blocks: int = 6, output: str = "tanh"):
         super().__init__()
+        if output not in OUTPUTS:
+            raise AttrinetError(f"output={output!r}: choose one of {', '.join(OUTPUTS)}")
+        self.output = output
         self.task = TaskSwitched(findings)
         dim, w = self.task.dim, width
         # Down-sampling
@@ -42,13 +55,16 @@ class Generator(nn.Module):
     def forward(self, x: Tensor, finding: int | Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 1, H, W) in [-1, 1], finding index (int, or (B,) for one an image) → M_c(x), x + M_c(x).
 
-        Both (B, 1, H, W) float32; the counterfactual is in [-1, 1], the map in [-2, 2].
+        Both (B, 1, H, W) float32; the counterfactual is in [-1, 1] ([-1.24, 1.24]: difference), the map in [-2, 2].
         """
         style = self.task(finding, x.device)
         h = x
         for layer in (self.stem, self.down1, self.down2, *self.blocks, self.up1, self.up2):
             h = self._layer(layer, h, style)
         out = convolve(self.last, h)
-        # Output layer: M_c(x) = tanh(x + out) − x; float32 even under autocast, the map is a small difference
-        counterfactual = torch.tanh(x.float() + out.float())
-        return counterfactual - x, counterfactual
+        x = x.float()  # even under autocast: the map is a small difference
+        squashed = torch.tanh(x + out.float())
+        if self.output == "tanh":
+            return squashed - x, squashed
+        maps = squashed - torch.tanh(x)
+        return maps, x + maps

@@ -36,6 +36,7 @@ class ModelConfig:
     weights: str = ""  # of kind backbone: file of pretrained weights to start from
     pool: int | None = None  # γ of eq. 4, pixels; none: 32 at 320 pixels, see attrinet.nets.geometry
     critic_levels: int | None = None  # none: 5 at 320 pixels
+    output: str = "tanh"  # M = tanh(x + out) − x (Table 9); difference: tanh(x + out) − tanh(x), which can be zero
 
 
 @dataclass(slots=True)
@@ -127,6 +128,7 @@ class Config:
 CHOICES = {
     "model.kind": ("attrinet", "resnet50", "bcos_resnet50", "backbone"),
     "model.depth": (50, 18),
+    "model.output": ("tanh", "difference"),
     "data.resident": ("auto", "always", "never"),
     "losses.l1_norm": ("mean", "sum"),
     "losses.guidance_reduction": ("mean", "sum"),
@@ -142,8 +144,8 @@ AT_LEAST_ONE = (
 AT_MOST = {"run.seed": 2**32 - 1, "optimizer.beta1": 0.9999, "optimizer.beta2": 0.999999, "guidance.annotated_rate": 1,
            "guidance.center_square": 1}
 # options that say nothing about the other kind of model
-ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "run.validate_every",
-                 "run.checkpointing", "run.compile")
+ATTRINET_ONLY = ("losses.", "schedule.", "optimizer.", "model.pool", "model.critic_levels", "model.output",
+                 "run.validate_every", "run.checkpointing", "run.compile")
 BACKBONE_ONLY = ("model.backbone", "model.weights")
 BASELINE_ONLY = ("baseline.", "model.depth", *BACKBONE_ONLY)
 NO_BACKBONES = ("model.width", "model.depth")  # a backbone's are in its name

@@ -40,7 +40,7 @@ def train(config: Config, out: str | Path, *, resume: bool = False, progress: bo
     torch.manual_seed(config.run.seed)
     model = AttriNet(  # on the CPU first: one seed, one start, on every device
         store.findings, store.size, width=config.model.width, pool=config.model.pool,
-        critic_levels=config.model.critic_levels,
+        critic_levels=config.model.critic_levels, output=config.model.output,
     )
     model.generator.checkpointing = config.run.checkpointing
     state = new_state(model.to(job.fabric.device), config.optimizer)
