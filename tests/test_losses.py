@@ -98,11 +98,18 @@ def test_guidance_loss_gradient_matches_finite_differences():
     assert torch.autograd.gradcheck(lambda m: losses.guidance_loss(m, masks), maps)
 
 
-def test_guidance_loss_of_a_zero_map_is_one_and_its_gradient_finite():
+@pytest.mark.parametrize("weight", [1, 30, 1000])
+def test_guidance_loss_of_a_zero_map_is_one_and_its_gradient_zero_whatever_its_weight(weight):
     maps = torch.zeros(1, 1, 4, 4, requires_grad=True)
     loss = losses.guidance_loss(maps, torch.ones(1, 4, 4))
-    loss.backward()
-    assert loss.item() == 1 and torch.isfinite(maps.grad).all()
+    (weight * loss).backward()
+    assert loss.item() == 1 and not maps.grad.any()
+
+
+def test_guidance_loss_of_nearly_nothing_has_a_bounded_gradient():
+    maps = torch.full((1, 1, 4, 4), 1e-30, requires_grad=True)
+    losses.guidance_loss(maps, torch.eye(4)[None]).backward()
+    assert maps.grad.abs().max() <= 1 / losses.SMALLEST_ENERGY
 
 
 def test_classification_loss_is_binary_cross_entropy():
