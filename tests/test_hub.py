@@ -1,9 +1,13 @@
 """A saved folder is the model and its card; nothing is fetched unless it is asked for."""
 
 import json
+import math
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,7 +17,9 @@ from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.errors import AttrinetError
 from attrinet.folder import load, save_model
+from attrinet.hub import save_pretrained
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import weights_hash
 
 AS_PREPARED = {"intensity": "paper", "keep_aspect": False}
 
@@ -103,7 +109,9 @@ def test_a_model_that_does_not_know_how_images_were_prepared_asks(model, tmp_pat
     ({"thresholds": {"Edema": 0.5}}, "want a probability, 0 to 1, of each of Edema, Cardiomegaly"),
     ({"thresholds": {"Edema": 0.5, "Cardiomegaly": 50}}, "0 to 1"),
     ({"preprocessing": {"intensty": "paper", "keep_aspect": False}}, "want intensity, one of"),
+    ({"thresholds": {"Edema": 0.5, "Cardiomegaly": True}}, "0 to 1"),
     ({"preprocessing": {"intensity": "papper", "keep_aspect": False}}, "want intensity, one of"),
+    ({"preprocessing": {"intensity": "paper", "keep_aspect": "false"}}, "keep_aspect, true or false"),
 ])
 def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, words):
     model = AttriNet(["Edema", "Cardiomegaly"], 32, width=2, critic=False)
@@ -115,7 +123,72 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, changes, words):
 
 
 def test_a_compiled_model_is_saved_as_the_one_it_was_made_of(tmp_path):
-    model = AttriNet(["Edema"], 32, width=2, critic=False)
-    save_model(torch.compile(model), tmp_path / "m", thresholds={"Edema": 0.25},
-               preprocessing={"intensity": "paper", "keep_aspect": False})
+    model = AttriNet(["Edema"], 32, width=2)
+    save_model(torch.compile(model), tmp_path / "m", thresholds={"Edema": 0.25}, preprocessing=AS_PREPARED)
     assert load(tmp_path / "m").thresholds.tolist() == [0.25]
+    cards = [save_pretrained(each, tmp_path / name / "same title", preprocessing=AS_PREPARED) / "README.md"
+             for name, each in (("plain", model), ("compiled", torch.compile(model)))]
+    assert cards[0].read_text() == cards[1].read_text()
+    assert weights_hash(torch.compile(model)) == weights_hash(model)
+
+
+def test_weights_in_bfloat16_can_be_told_apart():
+    model = AttriNet(["Edema"], 32, width=2).bfloat16()
+    before = weights_hash(model)
+    with torch.no_grad():
+        model.classifiers[0].bias += 1
+    assert weights_hash(model) != before
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, int])
+def test_thresholds_may_be_numbers_of_any_kind(tmp_path, kind):
+    save_model(AttriNet(["Edema"], 32, width=2), tmp_path, thresholds={"Edema": kind(1)}, preprocessing=AS_PREPARED)
+    assert load(tmp_path).thresholds.tolist() == [1]
+
+
+@pytest.mark.parametrize("thresholds", [
+    {"Edema": math.nan}, {"Edema": 40}, {"Edema": -1}, {"Edema": True}, {"Edema": "1"},
+])
+def test_thresholds_that_are_no_probabilities_are_refused_where_a_model_is_loaded(tmp_path, thresholds):
+    save_model(AttriNet(["Edema"], 32, width=2), tmp_path, thresholds={"Edema": 0.5}, preprocessing=AS_PREPARED)
+    (tmp_path / "thresholds.json").write_text(json.dumps(thresholds))
+    with pytest.raises(AttrinetError, match="thresholds.json: thresholds .*: want a probability, 0 to 1"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("preprocessing", [None, {}, {"intensity": "paper", "keep_aspect": "false"},
+                                           {"intensity": "paper", "keep_aspect": False, "path": "x"}])
+def test_preprocessing_that_reading_could_not_follow_is_refused_where_a_model_is_loaded(tmp_path, preprocessing):
+    save_model(AttriNet(["Edema"], 32, width=2), tmp_path, thresholds={"Edema": 0.5}, preprocessing=AS_PREPARED)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"preprocessing": preprocessing}))
+    with pytest.raises(AttrinetError, match="config.json: preprocessing .*: want intensity"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("last", ["model.safetensors", "thresholds.json"])
+def test_a_model_written_over_another_is_never_half_of_each(tmp_path, monkeypatch, last):
+    old, new = (AttriNet(["Edema"], 32, width=2) for _ in range(2))
+    save_model(old, tmp_path, thresholds={"Edema": 0.5}, preprocessing=AS_PREPARED)
+    rename = os.replace
+
+    def dies(part, path):
+        rename(part, path)
+        if Path(path).name == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(os, "replace", dies)
+        with pytest.raises(KeyboardInterrupt):
+            save_model(new, tmp_path, thresholds={"Edema": 0.9}, preprocessing=AS_PREPARED)
+    with pytest.raises(AttrinetError, match="config.json: not found"):
+        load(tmp_path)
+    save_model(new, tmp_path, thresholds={"Edema": 0.9}, preprocessing=AS_PREPARED)
+    assert weights_hash(load(tmp_path)) == weights_hash(new)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_said_in_words(tmp_path, device):
+    save_model(AttriNet(["Edema"], 32, width=2), tmp_path, thresholds={"Edema": 0.5}, preprocessing=AS_PREPARED)
+    with pytest.raises(AttrinetError, match=f"device {device}: not usable here"):
+        load(tmp_path, device)

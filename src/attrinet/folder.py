@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -14,8 +16,9 @@ from attrinet.baselines import BASELINES
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.images import INTENSITIES, read_image
 from attrinet.errors import AttrinetError, said
-from attrinet.files import checksum, readable
+from attrinet.files import checksum, write_atomically, write_json
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import uncompiled
 
 FORMAT = 2  # 1: before Attri-Net had an output other than tanh
 ON_VALIDATION = "validation"
@@ -33,17 +36,18 @@ def save_model(
     ON_VALIDATION where they were chosen by Youden's index on validation images, as reports and cards then say. Raises
     AttrinetError, before anything is written, for thresholds or preprocessing that `load` could not use.
     """
-    folder, model = Path(folder), getattr(model, "_orig_mod", model)  # of a compiled model the one it was made of
-    if set(thresholds) != set(model.findings) or not all(0 <= t <= 1 for t in thresholds.values()):
-        raise AttrinetError(f"{folder}: thresholds {thresholds}: want a probability, 0 to 1, of each of "
-                            f"{', '.join(model.findings)}")
-    if set(preprocessing) != {"intensity", "keep_aspect"} or preprocessing["intensity"] not in INTENSITIES:
-        raise AttrinetError(f"{folder}: preprocessing {preprocessing}: want intensity, one of "
-                            f"{', '.join(INTENSITIES)}, and keep_aspect")
+    folder, model = Path(folder), uncompiled(model)
+    check_thresholds(folder, thresholds, model.findings)
+    check_preprocessing(folder, preprocessing)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items() if not k.startswith("critic.")}
-    save_file(weights, folder / "model.safetensors")
-    readable(folder / "model.safetensors")
+
+    def write(part: Path) -> None:
+        save_file(weights, part)
+        (folder / "config.json").unlink(missing_ok=True)  # written last: until then there is no model, not a mixed one
+
+    write_atomically(folder / "model.safetensors", write)
+    write_json(folder / "thresholds.json", {name: float(value) for name, value in thresholds.items()})
     config = {
         "format": FORMAT,
         "model": model.kind if isinstance(model, Baseline) else "attrinet",
@@ -54,8 +58,24 @@ def save_model(
         "thresholds_from": thresholds_from,
         "weights": checksum(folder / "model.safetensors"),
     }
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    (folder / "thresholds.json").write_text(json.dumps(thresholds, indent=2) + "\n")
+    write_json(folder / "config.json", config)
+
+
+def check_thresholds(where: Path, thresholds: Mapping, findings: Sequence[str]) -> None:
+    """Raise AttrinetError unless there is a probability, no percentage say, of every finding."""
+    numbers = [isinstance(t, (float, int, np.number)) and not isinstance(t, bool) and 0 <= t <= 1
+               for t in thresholds.values()]
+    if set(thresholds) != set(findings) or not all(numbers):
+        raise AttrinetError(f"{where}: thresholds {thresholds}: want a probability, 0 to 1, of each of "
+                            f"{', '.join(map(str, findings))}")
+
+
+def check_preprocessing(where: Path, preprocessing: object) -> None:
+    """Raise AttrinetError for what read_image could not take, or would take for something else."""
+    whole = isinstance(preprocessing, Mapping) and set(preprocessing) == {"intensity", "keep_aspect"}
+    if not (whole and preprocessing["intensity"] in INTENSITIES and isinstance(preprocessing["keep_aspect"], bool)):
+        raise AttrinetError(f"{where}: preprocessing {preprocessing}: want intensity, one of {', '.join(INTENSITIES)}, "
+                            "and keep_aspect, true or false")
 
 
 def shape(model: AttriNet | Baseline) -> dict:
@@ -71,7 +91,7 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | B
     a baseline, whichever config.json names.
 
     A run folder stands for its best/ folder. The model reads image files as its training images were prepared.
-    Raises AttrinetError naming the file that is missing or damaged.
+    Raises AttrinetError naming the file that is missing or damaged, or a device that cannot be used.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file() and (folder / "best" / "config.json").is_file():
@@ -92,16 +112,30 @@ def load(folder: str | Path, device: str | torch.device = "cpu") -> AttriNet | B
         if config.get("weights") not in (None, checksum(weights)):  # None: of an earlier version
             raise AttrinetError(f"{weights}: damaged (its checksum is not the one in config.json); copy it again")
         model.load_state_dict(load_file(weights))
+        check_thresholds(folder / "thresholds.json", thresholds, model.findings)
         model.thresholds.copy_(torch.tensor([float(thresholds[name]) for name in model.findings]))
         # an earlier version's config.json does not say it, but its training left a file
         trained = ON_VALIDATION if (folder / "training.json").exists() else "not recorded"
         model.thresholds_from = str(config.get("thresholds_from", trained))
         preprocessing = config["preprocessing"]
+        check_preprocessing(folder / "config.json", preprocessing)
         model.reader = partial(read_image, size=model.image_size, **preprocessing)
     except UNUSABLE as error:
         raise AttrinetError(f"{folder}: not a usable model folder ({type(error).__name__}: "
                             f"{said(error)})") from error
-    return model.to(device).eval()
+    return model.to(usable_device(device)).eval()
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """What a name means; auto: CUDA if there is any. Raises AttrinetError where it cannot be used."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError) as error:
+        raise AttrinetError(f"device {device}: not usable here ({said(error)})") from error
+    return where
 
 
 def _json(path: Path) -> dict:

@@ -15,6 +15,7 @@ from attrinet.files import cannot_write
 from attrinet.folder import load, save_model
 from attrinet.model_card import markdown
 from attrinet.nets.attrinet import AttriNet
+from attrinet.nets.weights import uncompiled
 
 FILES = ["config.json", "model.safetensors", "thresholds.json", "README.md"]
 
@@ -29,7 +30,7 @@ def save_pretrained(
     counts. preprocessing: intensity and keep_aspect as given to `prepare`; left out, those a loaded model has.
     title: of the card; the folder's name if left out. Returns the folder. Nothing is uploaded.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), uncompiled(model)
     if preprocessing is None:
         if model.reader is None:
             raise AttrinetError(f"{folder}: this model was not loaded from a folder; say how its images were prepared, "

@@ -91,9 +91,9 @@ def _squared_distance(maps: Tensor, center: Tensor) -> Tensor:
 def guidance_loss(maps: Tensor, masks: Tensor, reduction: str = "mean") -> Tensor:
     """Share of the map's energy |M| outside the guidance mask (eq. 6), positives only.
 
-    masks: (B, H, W) in [0, 1]. A zero map has no energy anywhere: it costs 1, with gradient zero; the share of less than
-    SMALLEST_ENERGY, whose gradient would have no bound, is taken of that. reduction "mean" is the expectation of the
-    text, "sum" what the authors' code does over the batch, "none" gives (B,).
+    masks: (B, H, W) in [0, 1]. A zero map has no energy anywhere: it costs 1, with gradient zero; the share of less
+    than SMALLEST_ENERGY, whose gradient would have no bound, is taken of that. reduction "mean" is the expectation of
+    the text, "sum" what the authors' code does over the batch, "none" gives (B,).
     """
     energy = _precise(maps)[:, 0].abs().flatten(1)
     inside = (energy * masks.flatten(1)).sum(1)

@@ -138,7 +138,7 @@ def test_it_meets_both_protocols_and_they_agree():
     assert out.evidence.min() == 0 and not out.contributions.requires_grad
     with torch.no_grad():
         torch.testing.assert_close(model.attribute(x, NAMES[1]), out.contributions[:, 1])
-    with pytest.raises(AttrinetError, match="finding index 7"):
+    with pytest.raises(AttrinetError, match="finding 7: want"):
         model.attribute(x, 7)
 
 

@@ -1,10 +1,13 @@
 """OpenVINO in a faster precision: measured on radiographs before it is used, and the map stays the decision."""
 
+import copy
 import json
 import math
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -67,12 +70,25 @@ def test_the_map_of_a_faster_engine_is_still_the_decision(precision, export, qui
     torch.testing.assert_close(model.logits(images), got.logits)
 
 
+def test_threads_that_share_an_engine_get_the_maps_of_their_own_images(export, quiet_folder, store, tmp_path):
+    assert export("float32").exit_code == 0
+    model, exact = load(quiet_folder), load(quiet_folder)
+    use_engine(model, tmp_path / "engine")
+    images = store.select(FINDINGS).batch(range(6))
+    want = [exact.explain(image[None]).attribution for image in images]
+    for explaining in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        with ThreadPoolExecutor(4) as pool:
+            got = list(pool.map(lambda k, m=explaining: m.explain(images[k % 6][None]).attribution, range(120)))
+        for k, each in enumerate(got):
+            torch.testing.assert_close(each, want[k % 6], rtol=0, atol=1e-4)
+
+
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-from attrinet.export.openvino import openvino_maps
-first = openvino_maps(Path(sys.argv[1]), "float32")
-second = openvino_maps(Path(sys.argv[1]), "float32")
+from attrinet.export.openvino import OpenVinoMaps
+first = OpenVinoMaps(Path(sys.argv[1]), "float32")
+second = OpenVinoMaps(Path(sys.argv[1]), "float32")
 del first
 del second
 try:

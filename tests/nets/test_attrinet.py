@@ -149,7 +149,7 @@ def test_unknown_findings_name_the_nearest():
     assert model.finding_index("Effusion") == 1
     with pytest.raises(AttrinetError, match="'Edema'"):
         model.finding_index("edem")
-    with pytest.raises(AttrinetError, match="2 findings"):
+    with pytest.raises(AttrinetError, match="finding 7: want a name, or an index below 2, of"):
         model.finding_index(7)
 
 
@@ -158,7 +158,26 @@ def test_a_finding_may_be_a_number_of_numpys():
     torch.testing.assert_close(model.attribute(x, np.int64(1)), model.attribute(x, 1), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("findings", [[], ["a", "a"], "abc"])
+@pytest.mark.parametrize("finding", [0.5, True, [0], -1, 2, None])
+def test_what_is_no_finding_is_refused_in_words(finding):
+    with pytest.raises(AttrinetError, match="want a name, or an index below 2, of f0, f1"):
+        tiny().attribute(torch.zeros(1, 1, 32, 32), finding)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f4", ">f8", "longdouble", "f2"])
+def test_numbers_in_any_order_of_bytes_are_the_same_image(dtype):
+    x = np.linspace(-1, 1, 32 * 32).reshape(32, 32)
+    torch.testing.assert_close(tiny().explain(x.astype(dtype)).logits, tiny().explain(x).logits, rtol=0, atol=0.01)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_array_that_is_read_only_is_an_image_like_any_other():
+    x = np.tile(np.arange(32, dtype=np.uint8), (32, 1))
+    x.flags.writeable = False
+    assert tiny().explain(x).logits.equal(tiny().explain(x.copy()).logits)
+
+
+@pytest.mark.parametrize("findings", [[], ["a", "a"], "abc", [0, 1], ["a", ""]])
 def test_findings_without_or_with_repeated_names_are_refused(findings):
     with pytest.raises(AttrinetError, match="names"):
         AttriNet(findings, 32)

@@ -40,22 +40,23 @@ def test_it_serves_on_localhost_says_where_and_leaves_nothing_when_stopped(viewe
     assert not list(tmp_path.glob("attrinet-view-*"))
 
 
-def test_it_answers_under_the_name_of_its_host_option(viewed, monkeypatch):
+def test_it_answers_under_the_names_of_its_options(viewed, monkeypatch):
     run, store = viewed
     answers = {}
 
     def ask(server, sockets):
         app = server.config.app
-        for host in ("radiology.example:8765", "evil.example"):
+        for host in ("radiology.example:8765", "viewer.example", "evil.example"):
             answers[host] = TestClient(app).get("/", headers={"Host": host}).status_code
         app.state.viewer.close()
         sockets[0].close()
 
     monkeypatch.setattr("attrinet.cli.view.listen", lambda host, port: listen("localhost", 0))
     monkeypatch.setattr(uvicorn.Server, "run", ask)
-    arguments = [str(run.path), "--store", str(store.path), "--host", "radiology.example", "--device", "cpu"]
+    arguments = [str(run.path), "--store", str(store.path), "--host", "radiology.example",
+                 "--name", "viewer.example", "--device", "cpu"]
     CliRunner().invoke(command, arguments, catch_exceptions=False)
-    assert answers == {"radiology.example:8765": 200, "evil.example": 403}
+    assert answers == {"radiology.example:8765": 200, "viewer.example": 200, "evil.example": 403}
 
 
 def test_log_handlers_of_other_libraries_stay_open(viewed, monkeypatch):

@@ -366,6 +366,19 @@ def test_other_sites_cannot_act_in_a_users_name(serve, headers, answered):
     assert client.delete("/api/session", headers=headers).status_code == (200 if answered else 403)
 
 
+@pytest.mark.parametrize("headers,answered", [
+    ({"Host": "viewer.example", "Origin": "https://viewer.example"}, True),  # the proxy passes the name on, or not:
+    ({"Host": "localhost:8765", "Origin": "https://Viewer.example"}, True),
+    ({"Host": "localhost:8765", "Origin": "https://evil.example"}, False), ({"Host": "evil.example"}, False),
+    ({"Host": "localhost:8765", "Origin": "https://viewer.example.evil"}, False),
+    ({"Host": "localhost:8765", "Origin": "http://["}, False),
+    ({"Host": "localhost:1", "Origin": "http://localhost"}, False),
+])
+def test_behind_a_proxy_it_answers_to_the_names_it_was_told(headers, answered):
+    client = TestClient(Guard(PlainTextResponse("here"), "localhost", ["viewer.example"]))
+    assert client.post("/", headers=headers).status_code == (200 if answered else 403)
+
+
 def test_every_answer_forbids_what_the_page_does_not_need(serve):
     client = serve()
     image = upload(client, picture()).json()

@@ -38,6 +38,12 @@ class Baseline(nn.Module):
         self.reader: Callable[[str], Tensor] | None = None
         """Reads an image file the way the training images were prepared; set by attrinet.load."""
 
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        if name in ("explain", "attribute"):
+            raise AttributeError(f"{type(self).__name__} has no explanation of its own: a post-hoc method explains it, "
+                                 "attrinet.posthoc.build.build('gradcam', model).attribute(images, finding)")
+        return super().__getattr__(name)
+
     @property
     def sizes(self) -> dict[str, int | str]:
         """SIZES and their values."""

@@ -150,10 +150,10 @@ class BcosResNet50(ResNet):
         batch's. findings: K for all images, or (B, K), each image's own. differentiable: the contributions can be
         differentiated by the parameters.
         """
-        asked = torch.as_tensor(findings, device=images.device).expand(len(images), -1)
-        encoded = encode(images.detach()).requires_grad_()
         maps = []
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            asked = torch.as_tensor(findings, device=images.device).expand(len(images), -1)
+            encoded = encode(images.detach()).requires_grad_()
             logits = self._of_encoded(encoded)
             for one in asked.split(1, dim=1):
                 with ONE_AT_A_TIME, held(self):  # no image's W depends on another then: one pass serves them all

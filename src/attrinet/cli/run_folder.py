@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import torch
 
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
-from attrinet.errors import AttrinetError, said
+from attrinet.errors import AttrinetError
 from attrinet.evaluation.predictions import fitting
 from attrinet.facts import read_json
-from attrinet.folder import load
+from attrinet.folder import load, usable_device
 from attrinet.nets.attrinet import AttriNet
 from attrinet.protocols import Explainer
 from attrinet.train.config import Config, load_config
@@ -105,15 +104,3 @@ def open_run(path: Path, device: str = "auto") -> Run:
     where = usable_device(device)
     config = load_config(path / "config.yaml") if (path / "config.yaml").exists() else None
     return Run(path, load(path, where), config)
-
-
-def usable_device(device: str) -> torch.device:
-    """What --device names; auto: CUDA if there is any. Raises AttrinetError where it cannot be used."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError) as error:
-        raise AttrinetError(f"--device {device}: not usable here ({said(error)})") from error
-    return where

@@ -8,10 +8,11 @@ import click
 from safetensors import SafetensorError
 
 from attrinet.allocator import keep_freed_memory
-from attrinet.cli.run_folder import device_option, usable_device
+from attrinet.cli.run_folder import device_option
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
 from attrinet.files import cannot_write
+from attrinet.folder import usable_device
 from attrinet.posthoc.autoencoder import save_autoencoder, train_autoencoder
 
 

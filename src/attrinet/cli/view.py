@@ -16,10 +16,12 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 @click.command("view")
 @click.argument("run", type=click.Path(path_type=Path))
 @store_option
-@click.option("--host", default="localhost", show_default=True, help="Name or address to serve on.")
+@click.option("--host", default="localhost", show_default=True, help="Name or address to listen on.")
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Another name it is reached by, as behind a "
+              "reverse proxy. Repeatable.")
 @click.option("--port", default=8765, show_default=True, help="0 for any that is free.")
 @device_option
-def command(run, store, host, port, device) -> None:
+def command(run, store, host, names, port, device) -> None:
     """Look at a run in the browser: predictions, their evidence and arithmetic, what the model has learned, and other
     explainers beside it. Opened images stay in memory, seen by who opened them alone, until the session ends.
 
@@ -36,7 +38,7 @@ def command(run, store, host, port, device) -> None:
         raise AttrinetError(f"attrinet view needs {error.name}: pip install 'attrinet[viewer]'") from error
     opened = open_run(run, device)
     chosen, listening = opened.store_if_there(store, "without a store to pick from"), listen(host, port)
-    app = create_app(opened, chosen, host=host)
+    app = create_app(opened, chosen, host=host, served=names)
     name = f"[{host}]" if ":" in host else host
     click.echo(f"{opened.model.name} of {run}: http://{name}:{listening.getsockname()[1]}/ (Ctrl-C stops)")
     if host not in LOCAL:

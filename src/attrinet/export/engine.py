@@ -30,12 +30,12 @@ def use_engine(model: AttriNet, folder: Path) -> str:
     if facts["weights"] != weights_hash(model):
         raise AttrinetError(f"{folder}: exported from a model of other weights; export this one again")
     try:
-        from attrinet.export.openvino import openvino_maps
+        from attrinet.export.openvino import OpenVinoMaps
     except ModuleNotFoundError as error:
         raise AttrinetError(f"{folder}: needs {error.name}, which is not installed: pip install 'attrinet[export]'"
                             ) from error
     try:
-        model.engine = openvino_maps(path, facts["precision"])
+        model.engine = OpenVinoMaps(path, facts["precision"])
     except RuntimeError as error:
         raise AttrinetError(f"{path}: OpenVINO cannot read it ({said(error)}); export it again"
                             ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -55,7 +55,21 @@ def openvino_runner(path: Path) -> Runner:
     return run
 
 
-def openvino_maps(path: Path, precision: str) -> Callable[[Tensor], Tensor]:
-    """images (B, 1, H, W) → maps (B, C, H, W), both float32 on the CPU."""
-    model = compiled(path, precision)
-    return lambda images: torch.from_numpy(model(images.numpy())["attribution"].copy())
+class OpenVinoMaps:
+    """images (B, 1, H, W) → maps (B, C, H, W), both float32 on the CPU; from any number of threads, each with a request
+    of its own: in one that they share, one thread's answer is written over another's."""
+
+    def __init__(self, path: Path, precision: str):
+        self.path, self.precision = path, precision
+        self.model, self.own = compiled(path, precision), threading.local()
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if not hasattr(self.own, "request"):
+            self.own.request = self.model.create_infer_request()
+        return torch.from_numpy(self.own.request.infer(images.numpy())["attribution"].copy())
+
+    def __deepcopy__(self, _: dict) -> OpenVinoMaps:
+        return self
+
+    def __reduce__(self) -> tuple:
+        return OpenVinoMaps, (self.path.absolute(), self.precision)

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from attrinet.errors import AttrinetError
-from attrinet.export.openvino import openvino_maps, precisions, write_openvino
+from attrinet.export.openvino import OpenVinoMaps, precisions, write_openvino
 from attrinet.export.verify import FASTEST, LOSSY_PROBABILITY, LOSSY_PSNR, losses
 from attrinet.nets.attrinet import AttriNet
 
@@ -35,7 +35,7 @@ def write_precision(
     engines = {}
     for name in names:
         write_as(onnx_file, path.with_stem(name), name, calibration)
-        engines[name] = openvino_maps(path.with_stem(name), name)
+        engines[name] = OpenVinoMaps(path.with_stem(name), name)
     lost = losses(model, engines, judged)
     measured = {name: {"seconds an image": seconds(engine, judged[:1]), **asdict(lost[name]),
                        "allowed": lost[name].allowed} for name, engine in engines.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,9 +20,10 @@ TOLERANCE = 1e-3  # a float image may overshoot [-1, 1] by interpolation
 
 
 def finding_names(findings: Sequence[str]) -> tuple[str, ...]:
-    """The names a model is made with. Raises AttrinetError for repeated or missing ones."""
+    """The names a model is made with. Raises AttrinetError for repeated, empty or missing ones."""
     names = tuple(findings)
-    if isinstance(findings, str) or not names or len(set(names)) != len(names):
+    text = all(isinstance(name, str) and name for name in names)
+    if isinstance(findings, str) or not names or len(set(names)) != len(names) or not text:
         raise AttrinetError(f"findings={findings!r}: give one or more different names")
     return names
 
@@ -34,9 +36,14 @@ def finding_index(findings: tuple[str, ...], finding: int | str) -> int:
         near = [name for name in findings if name.lower() == finding.lower()] \
             or difflib.get_close_matches(finding, findings, 1, cutoff=0)
         raise AttrinetError(f"unknown finding {finding!r}; did you mean {near[0]!r}? There are {', '.join(findings)}")
-    if not 0 <= finding < len(findings):
-        raise AttrinetError(f"finding index {finding}: this model has {len(findings)} findings")
-    return finding
+    try:
+        index = operator.index(finding)
+    except TypeError:
+        index = -1
+    if isinstance(finding, bool) or not 0 <= index < len(findings):
+        raise AttrinetError(f"finding {finding!r}: want a name, or an index below {len(findings)}, of "
+                            f"{', '.join(findings)}")
+    return index
 
 
 def as_images(images: Images, size: int, reader: Callable[[str], Tensor] | None = None) -> Tensor:
@@ -63,7 +70,8 @@ def as_images(images: Images, size: int, reader: Callable[[str], Tensor] | None 
             raise AttrinetError(f"an array of dtype {images.dtype} is no image; use float in [-1, 1] or uint8")
         if images.dtype == np.uint16:
             raise _wrong_dtype("uint16")
-        images = torch.from_numpy(np.ascontiguousarray(images))
+        native = np.float64 if images.dtype == np.longdouble else images.dtype.newbyteorder("=")
+        images = torch.from_numpy(np.array(images, native))  # a copy: what is read-only must not become writable
     if not isinstance(images, Tensor):
         raise AttrinetError(f"{type(images).__name__} is no image; use a path, a NumPy array or a tensor")
     checked = _checked_values(_checked_shape(images, size, reader is not None))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
 from attrinet.nets.inputs import TOLERANCE, finding_index
 from attrinet.posthoc.attrinet_logits import AttriNetLogits
+
+ONE_AT_A_TIME = threading.Lock()
+"""For methods that hang hooks on the classifier, which would hear the passes of other threads too."""
 
 
 def device_of(explainer) -> torch.device:
@@ -36,6 +41,8 @@ def checked(model: nn.Module, images: Tensor, finding: int | str) -> tuple[Tenso
     if not (low >= -1 - TOLERANCE and high <= 1 + TOLERANCE):  # also NaN
         raise AttrinetError(f"image values from {low:.4g} to {high:.4g}: images are in [-1, 1], 0 is mid grey")
     device = next((p.device for p in model.parameters()), images.device)
+    if images.is_inference():  # its values could not be differentiated by
+        images = images.clone()
     return images.detach().to(device, torch.float32), int(finding_index(model.findings, finding))
 
 

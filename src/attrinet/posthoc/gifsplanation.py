@@ -63,6 +63,7 @@ class Gifsplanation:
     def cost(self) -> float:
         return self._passes / self._explained if self._explained else float("nan")
 
+    @torch.inference_mode(False)
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), change of grey."""
         images, finding = checked(self.model, images, finding)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import captum.attr
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
-from attrinet.posthoc.classifier import checked, device_of
+from attrinet.posthoc.classifier import ONE_AT_A_TIME, checked, device_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class GradCam:
     cost: ClassVar[float] = 2.0
     device = property(device_of)
 
+    @torch.inference_mode(False)
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), not negative.
 
@@ -41,7 +43,8 @@ class GradCam:
         if self.as_published:
             layer = (convolutions(layer) or convolutions(self.model))[-1]
         try:
-            cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()
+            with ONE_AT_A_TIME:
+                cam = captum.attr.LayerGradCam(self.model, layer).attribute(images, finding).detach().relu()
         except AssertionError as error:  # Captum heard nothing of the layer; B-cos takes but the weights of its own
             raise AttrinetError(f"{type(self.model).__name__} never calls its last convolution, which the published "
                                 "Grad-CAM weighs; leave --as-published out") from error

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import captum.attr
+import torch
 from torch import Tensor, nn
 
 from attrinet.errors import AttrinetError
-from attrinet.posthoc.classifier import checked, device_of
+from attrinet.posthoc.classifier import ONE_AT_A_TIME, checked, device_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class GuidedBackprop:
     cost: ClassVar[float] = 2.0
     device = property(device_of)
 
+    @torch.inference_mode(False)
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), logits a unit of grey.
 
@@ -37,7 +39,7 @@ class GuidedBackprop:
         if not relus:
             raise AttrinetError(f"{type(self.model).__name__} has no nn.ReLU module, which Guided Backprop needs; "
                                 "choose another method")
-        with _out_of_place(relus), warnings.catch_warnings():
+        with ONE_AT_A_TIME, _out_of_place(relus), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting backward hooks on ReLU")
             return captum.attr.GuidedBackprop(self.model).attribute(images.requires_grad_(), finding)[:, 0].detach()
 

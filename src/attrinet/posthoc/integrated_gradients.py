@@ -32,6 +32,7 @@ class IntegratedGradients:
     def cost(self) -> float:
         return 2.0 * self.steps
 
+    @torch.inference_mode(False)
     def attribute(self, images: Tensor, finding: int) -> Tensor:
         """(B, 1, H, W) in [-1, 1], index or name of the finding → (B, H, W), logits a pixel."""
         images, finding = checked(self.model, images, finding)

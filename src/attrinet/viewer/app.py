@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -42,8 +43,10 @@ SWEEP_SECONDS = 60
 log = logging.getLogger("attrinet.viewer")
 
 
-def create_app(run: Run, store: Store | None, *, host: str = "localhost", limits: Limits | None = None) -> Starlette:
-    """The application, an ASGI one. store: whose images can be picked, or None. host: the name it is served under."""
+def create_app(
+    run: Run, store: Store | None, *, host: str = "localhost", served: Sequence[str] = (), limits: Limits | None = None
+) -> Starlette:
+    """The application, an ASGI one. store: whose images can be picked, or None. host, served: see Guard."""
     limits = limits or Limits()
     viewer, shared = Viewer(run, store, limits), Shared(run, store, limits)
 
@@ -80,7 +83,7 @@ def create_app(run: Run, store: Store | None, *, host: str = "localhost", limits
         Route("/api/session", viewer.end_session, methods=["DELETE"]),
     ]
     handlers = {AttrinetError: bad_input, HTTPException: http_error, Exception: failed}
-    app = Starlette(routes=routes, middleware=[Middleware(Guard, host=host)], lifespan=lifespan,
+    app = Starlette(routes=routes, middleware=[Middleware(Guard, host=host, served=served)], lifespan=lifespan,
                     exception_handlers=handlers)
     app.state.viewer = viewer
     return app

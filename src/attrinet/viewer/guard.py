@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,11 +25,13 @@ HEADERS = {
 
 
 class Guard:
-    """ASGI middleware. host: the name or address that the viewer was asked to serve under."""
+    """ASGI middleware. host: the name or address that the viewer listens on. served: other names that lead to it, of a
+    reverse proxy say, which may pass its own name on or not."""
 
-    def __init__(self, app, host: str):
+    def __init__(self, app, host: str, served: Sequence[str] = ()):
         self.app = app
-        self.names = {"localhost", socket.gethostname().lower(), host.lower()}
+        self.served = {name.lower() for name in served}
+        self.names = {"localhost", socket.gethostname().lower(), host.lower(), *self.served}
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -50,12 +53,19 @@ class Guard:
         """Why a request is not answered; None where it is."""
         host = headers.get("host", "")
         if not self.known(host):
-            return f"this viewer does not serve {host[:80]!r}; start it with --host and that name"
+            return f"this viewer does not serve {host[:80]!r}; start it with --name and that name"
         if method in ("GET", "HEAD"):
             return None
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "same-origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        site = headers.get("sec-fetch-site", "same-origin")
+        foreign = "origin" in headers and not self.own(headers["origin"], host)
         return "the request came from another site" if foreign or site not in ("same-origin", "none") else None
+
+    def own(self, origin: str, host: str) -> bool:
+        try:
+            page = urlsplit(origin)
+            return page.netloc.lower() == host.lower() or page.hostname in self.served
+        except ValueError:
+            return False
 
     def known(self, host: str) -> bool:
         """A name of a stranger that leads here is DNS rebinding; an address cannot be one."""
