@@ -4,19 +4,23 @@
 
 Class sensitivity counts positive evidence, pixel by pixel. Where evidence for and against lie side by side, it counts
 the one and overlooks the other. Here maps are first summed over cells of side² pixels: 1 is the published measure,
-Attri-Net itself decides on cells of its pooling, and the largest cell is the whole image. The last four columns are
-evidence an image, in the explainer's own unit: for and against, in the positives and in the negatives of the grids.
+Attri-Net itself decides on cells of its pooling, and the largest cell is the whole image. The next four columns are
+evidence an image, in the explainer's own unit: for and against, in the positives and in the negatives of the grids. The
+last, of an Attri-Net: the correlation, over all pixels of test images without the finding, of M_c(x) and tanh(x) − x,
+which is the map that the paper's output layer makes where the network says nothing.
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from attrinet.cli.run_folder import Run, open_run
 from attrinet.evaluation.evidence import Evidence
 from attrinet.evaluation.predictions import predict
 from attrinet.metrics.class_sensitivity import class_sensitivity, draw_grids
+from attrinet.nets.attrinet import AttriNet
 from attrinet.posthoc.build import build
 from attrinet.provenance import provenance
 
@@ -50,6 +54,20 @@ def measure(run: Run, explainer: str, grids: int) -> tuple[dict[int, float], lis
     return {side: float(np.mean(values)) for side, values in scores.items()}, np.mean(amounts, 0).tolist()
 
 
+def likeness(run: Run) -> float:
+    """The last column, the mean of the findings."""
+    model, store = run.model, run.store(None)
+    rows, found = store.split("test"), []
+    for c in range(len(store.findings)):
+        absent = rows[store.labels[rows, c] == 0]
+        batches = [store.batch(part) for part in np.array_split(absent, -(-len(absent) // 16))]
+        with torch.no_grad():
+            maps = torch.cat([model.generator(batch, c)[0] for batch in batches]).flatten()
+        images = torch.cat(batches).flatten()
+        found.append(np.corrcoef(maps.numpy(), (images.tanh() - images).numpy())[0, 1])
+    return float(np.mean(found))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN[:EXPLAINER]", help="its own evidence without EXPLAINER")
@@ -57,12 +75,14 @@ def main():
     arguments = parser.parse_args()
     for number, named in enumerate(arguments.runs):
         path, _, explainer = named.partition(":")
-        scores, amounts = measure(open_run(Path(path)), explainer, arguments.grids)
+        run = open_run(Path(path))
+        scores, amounts = measure(run, explainer, arguments.grids)
+        like = f"{likeness(run):.2f}" if isinstance(run.model, AttriNet) and not explainer else "–"
         if number == 0:
             heads = ("run", *(f"{side} px" for side in scores),
-                     "for, positives", "against", "for, negatives", "against")
+                     "for, positives", "against", "for, negatives", "against", "like tanh(x) − x")
             print("| " + " | ".join(heads) + " |\n" + "| --- " * len(heads) + "|")
-        cells = (named, *(f"{score:.3f}" for score in scores.values()), *(f"{a:.2f}" for a in amounts))
+        cells = (named, *(f"{score:.3f}" for score in scores.values()), *(f"{a:.2f}" for a in amounts), like)
         print("| " + " | ".join(cells) + " |", flush=True)
     made = provenance("cpu")
     print(f"\n{made['device']}, torch {made['torch']}, {made['threads']} thread(s), commit {made['commit']}")

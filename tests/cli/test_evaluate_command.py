@@ -131,6 +131,11 @@ def test_grad_cam_as_published_of_a_model_that_never_calls_its_last_convolution_
         evaluate(work, "bcos", "--explainer", "gradcam", "--as-published", "--limit", "4")
 
 
+def test_thresholds_are_not_chosen_on_the_images_that_are_judged(work):
+    with pytest.raises(AttrinetError, match="--set-thresholds chooses on 'valid'.*leave out --split valid"):
+        evaluate(work, "attrinet", "--set-thresholds", "--split", "valid")
+
+
 def test_a_file_in_place_of_the_folder_is_said_before_anything_is_computed(work, tmp_path, monkeypatch):
     monkeypatch.setattr("attrinet.cli.evaluate.evaluate", lambda *_, **__: pytest.fail("computed something"))
     monkeypatch.setattr("attrinet.cli.evaluate.choose_thresholds", lambda *_: pytest.fail("computed something"))

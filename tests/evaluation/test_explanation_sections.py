@@ -4,6 +4,7 @@ import copy
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,8 +12,11 @@ from attrinet.data.prepare import prepare
 from attrinet.data.shortcut import Tag, shortcut_source, tag_rows, tagged_with
 from attrinet.evaluation import choose_thresholds, evaluate
 from attrinet.evaluation.evidence import Evidence
+from attrinet.evaluation.grids import NEGATIVE_COLUMNS, class_sections
 from attrinet.evaluation.randomisation import randomised
+from attrinet.evaluation.scope import Scope
 from attrinet.metrics.deletion import SHARES, area, deleted, inserted, ranks
+from attrinet.metrics.intervals import Bootstrap
 from attrinet.metrics.iou import THRESHOLDS as SHARES_OF_MAXIMUM
 from attrinet.metrics.iou import best_threshold, ious
 from attrinet.nets.attrinet import AttriNet
@@ -163,6 +167,18 @@ def test_blank_maps_have_no_score_and_are_counted_and_score_0_as_published(model
         section = metrics["class_sensitivity"][name]
         assert np.isnan(section["mean"]) and section["blank"] == section["grids"] > 0
         assert metrics["class_sensitivity_published"][name].value == 0
+
+
+def test_grids_whose_negatives_are_of_few_patients_have_no_bounds(store):
+    rows = store.split("train")
+    ids, patients = store.ids[rows], store.patients[rows]
+    scope = Scope(store.select(["Edema"]), rows, np.zeros((len(rows), 1)), np.array([0.5]), Bootstrap(patients, 20), 0)
+    table = pd.DataFrame({"id": ids[:9], "patient": patients[:9], "finding": "Edema", "score": np.linspace(0, 1, 9),
+                          "score_published": np.linspace(0, 1, 9)})
+    for negatives, bounded in ((ids[:9], True), ([ids[0]] * 9, False)):
+        columns = dict.fromkeys(NEGATIVE_COLUMNS, negatives)
+        found = class_sections(scope, table.assign(**columns))["class_sensitivity_interval"]["Edema"]
+        assert found.value == 0.5 and bool(found.low < 0.5 < found.high) == bounded == (not np.isnan(found.low))
 
 
 def test_a_blank_map_is_no_order_to_delete_pixels_in_and_is_counted(model, store, judged):

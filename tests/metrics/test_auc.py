@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from attrinet.metrics.auc import auc, weighted_auc
+from attrinet.metrics.average_precision import weighted_average_precision
 from attrinet.metrics.youden import youden_threshold
 
 
@@ -19,6 +20,14 @@ def test_auc_agrees_with_scikit_learn_also_with_ties(seed, n, levels):
     labels[:2] = 0, 1
     got = weighted_auc(labels, scores, np.ones((1, n)))[0]
     assert got == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("labels", [[0, 1], [1, 0]])
+@pytest.mark.parametrize("score", [-np.inf, np.inf, 0.0])
+def test_scores_that_are_alike_are_a_tie_however_low_they_are(labels, score):
+    labels, scores = np.array(labels, float), np.full(2, score)
+    assert weighted_auc(labels, scores, np.ones((1, 2))) == 0.5
+    assert weighted_average_precision(labels, scores, np.ones((1, 2))) == 0.5
 
 
 def test_a_weight_of_three_is_the_image_three_times():

@@ -88,6 +88,13 @@ def test_a_probability_at_the_threshold_is_called_and_without_negatives_there_is
     assert none.shape == (0, 4) and none.dtype.kind == "i"
 
 
+def test_an_image_is_called_in_a_grid_where_the_model_calls_it():
+    threshold = float(np.float32(0.3))  # a little above 0.3
+    assert threshold > 0.3
+    assert draw_grids(np.array([1.0, 0]), np.array([0.3, 0.1]), threshold).tolist() == [[0, 1, 1, 1]]
+    assert not len(draw_grids(np.array([1.0, 0]), np.array([0.9, 0.3]), threshold))
+
+
 def test_the_same_seed_draws_the_same_grids_and_another_seed_others():
     labels, probabilities = np.repeat([1.0, 0], 20), np.repeat([0.9, 0.1], 20)
     draw = lambda seed: draw_grids(labels, probabilities, 0.5, seed=seed).tolist()  # noqa: E731

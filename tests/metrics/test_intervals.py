@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attrinet.metrics import intervals
-from attrinet.metrics.intervals import Bootstrap, weighted_mean
+from attrinet.metrics.intervals import FEWEST_PATIENTS, Bootstrap, weighted_mean
 
 
 def mean_interval(values, patients, **options):
@@ -102,11 +102,22 @@ def test_numbers_do_not_share_their_bounds_and_more_is_computed_of_them_draw_by_
     assert free[2] == ratios[0]
 
 
-def test_a_group_of_images_is_lone_where_one_patient_has_them_all():
-    bootstrap = Bootstrap(np.array(["a", "a", "b", "c"]))
-    assert bootstrap.lone(np.array([True, True, False, False])) and bootstrap.lone(np.array([0, 1]))
-    assert bootstrap.lone(np.zeros(4, bool)) and not bootstrap.lone(np.array([1, 2]))
-    assert bootstrap.lone(np.array([0, 2]), np.array([3]))
+def test_a_group_of_images_is_lone_where_too_few_patients_have_them_all():
+    bootstrap = Bootstrap(np.array([*"aabcdefgh", *"zzzzzzzz"]))
+    eight, seven, one = np.arange(1, 9), np.arange(2, 9), np.arange(9, 17)  # places: b … h and a, b … h, z
+    assert bootstrap.lone(seven) and bootstrap.lone(one) and not bootstrap.lone(eight)
+    assert bootstrap.lone(np.zeros(17, bool)) and not bootstrap.lone(np.ones(17, bool))
+    assert bootstrap.lone(eight, one)
+
+
+def test_intervals_of_the_fewest_patients_that_have_one_miss_the_truth_about_every_ninth_time():
+    random, missed = np.random.default_rng(0), 0
+    for _ in range(400):
+        values = random.normal(size=FEWEST_PATIENTS)
+        bootstrap = Bootstrap(np.arange(FEWEST_PATIENTS), 200)
+        (found,) = bootstrap.intervals(lambda w, v=values: weighted_mean(v, w)[:, None])
+        missed += not found.low <= 0 <= found.high
+    assert 0.09 < missed / 400 < 0.15
 
 
 def test_bounds_are_the_percentiles_of_the_defined_draws_if_half_are():

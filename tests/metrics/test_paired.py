@@ -43,11 +43,12 @@ def test_the_t_statistic_by_hand():
     assert result.difference == 2 and result.t == pytest.approx(2 / (1 / np.sqrt(3)))
 
 
-def test_images_of_one_patient_have_a_difference_and_no_interval():
-    a, b = np.array([0.1, 0.2, 0.5, 0.3]), np.array([0.3, 0.2, 0.9, 0.1])
-    found = score_difference(a, b, np.array(["x", "x", "y", "y"]), np.array(["p", "p", "p", "q"]), draws=20)
+def test_images_of_few_patients_have_a_difference_and_no_interval():
+    a, b = np.array([0.1, 0.2, *np.linspace(0, 1, 8)]), np.array([0.3, 0.2, *np.linspace(0, 1, 8) ** 2])
+    found = score_difference(a, b, np.repeat(["x", "y"], [2, 8]), np.array([*"pp", *"pqrstuvw"]), draws=20)
     assert found["x"].value == pytest.approx(0.1) and np.isnan([found["x"].low, found["x"].high]).all()
     assert not np.isnan(found["y"].low) and np.isnan(found["mean"].low)
+    a, b = np.array([0.1, 0.2, 0.5, 0.3]), np.array([0.3, 0.2, 0.9, 0.1])
     for labels in ([1.0, 1, 0, np.nan], [0, 0, 1, np.nan]):  # one negative, or positive; the last is unknown
         (other, _) = auc_difference(np.array(labels)[:, None], a[:, None], b[:, None], ("x",),
                                     np.array([1, 2, 3, 4]), draws=20).values()

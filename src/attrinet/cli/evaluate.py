@@ -79,6 +79,9 @@ def command(run, store, split, where, explainer, as_published, autoencoder, out,
       attrinet evaluate runs/nih_64 --where Pneumonia=1 --out runs/nih_64/evaluation-sick
       attrinet evaluate models/theirs --store stores/chexpert --set-thresholds
     """
+    if set_thresholds and split == "valid":
+        raise AttrinetError("--set-thresholds chooses on 'valid': judged there, calls would look better than they are; "
+                            "leave out --split valid")
     keep_freed_memory()
     opened = open_run(run, device)
     data = opened.store(store)

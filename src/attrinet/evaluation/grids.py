@@ -55,14 +55,15 @@ def _scored(scope: Scope, evidence: Evidence, finding: int, grids: np.ndarray, b
 
 def class_sections(scope: Scope, table: pd.DataFrame) -> dict:
     """class_sensitivity (mean, grids and blank grids of every finding, and the mean of the findings that have grids),
-    and its intervals over the patients of the positives, without blank grids and, as published, with 0 for them."""
+    and its intervals over the patients of the positives, the negatives held as they are, without blank grids and, as
+    published, with 0 for them."""
     out: dict = {}
     for name in scope.store.findings:
         scores = table.loc[table["finding"] == name, "score"].astype(float)
         out[name] = {"mean": float(scores.mean()), "grids": len(scores), "blank": int(scores.isna().sum())}
     known = [section["mean"] for section in out.values() if not math.isnan(section["mean"])]
     out["mean"] = float(np.mean(known)) if known else math.nan
-    found = by_finding(scope, table, ["score", "score_published"])
+    found = by_finding(scope, table, ["score", "score_published"], beside=NEGATIVE_COLUMNS)
     return {
         "class_sensitivity": out,
         "class_sensitivity_interval": {name: values["score"] for name, values in found.items()},

@@ -14,12 +14,13 @@ from attrinet.metrics.intervals import Interval, weighted_mean
 
 def by_finding(
     scope: Scope, table: pd.DataFrame, columns: Sequence[str],
-    more: Callable[[np.ndarray], np.ndarray] = lambda values: values[..., :0],
+    more: Callable[[np.ndarray], np.ndarray] = lambda values: values[..., :0], beside: Sequence[str] = (),
 ) -> dict[str, dict[str, Interval]]:
     """finding → column → mean over its rows, and "mean" → the mean over findings, with intervals over patients.
 
     table: columns id, finding and `columns`; NaN is left out. more: (D, K + 1, columns) means → (D, K + 1, any) what
-    else to compute of them draw by draw; those intervals are named "+0", "+1", … No bounds: see Bootstrap.with_mean.
+    else to compute of them draw by draw; those intervals are named "+0", "+1", … beside: columns with the ids of other
+    images that a row rests on; they are not drawn anew. No bounds where either are too few, see Bootstrap.lone.
     """
     names = [f for f in scope.store.findings if (table["finding"] == f).any()]
     if not names:
@@ -32,7 +33,9 @@ def by_finding(
         each = [[weighted_mean(column[own], weights[:, at[own]]) for column in values.T] for own in rows]
         return np.array(each).transpose(2, 0, 1)
 
-    lone = np.array([[scope.bootstrap.lone(at[own][column[own]]) for column in known.T] for own in rows])
+    others = [[scope.places(table[list(beside)].to_numpy()[own].ravel())] if beside else [] for own in rows]
+    lone = np.array([[scope.bootstrap.lone(at[own][column[own]], *other) for column in known.T]
+                     for own, other in zip(rows, others, strict=True)])
     found = scope.bootstrap.with_mean(statistic, lone, more)
     keys = [*columns, *(f"+{k}" for k in range(len(found[0]) - len(columns)))]
     return {name: dict(zip(keys, each, strict=True)) for name, each in zip([*names, "mean"], found, strict=True)}

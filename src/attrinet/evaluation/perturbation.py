@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import Tensor
 from tqdm import tqdm
 
@@ -63,7 +64,7 @@ def follow(
         rank = ranks(map, np.random.default_rng([scope.seed, finding, int(row)]))
         for kind, frames in (("deletion", deleted(image, rank)), ("insertion", inserted(image, rank))):
             logits = logits_of(model, torch.from_numpy(frames)[:, None], finding)
-            curves[kind].append(1 / (1 + np.exp(-logits)))
+            curves[kind].append(expit(logits))
     deletion, insertion = (np.stack(curve) for curve in curves.values())  # (B, shares)
     flips = deletion[:, SHARES.index(FLIP_AT)].astype(np.float32) < scope.thresholds[finding].astype(np.float32)
     return {"deletion": area(deletion), "insertion": area(insertion), "flips": flips.astype(float)}

@@ -15,7 +15,8 @@ def weighted_average_precision(labels: np.ndarray, scores: np.ndarray, weights: 
     order = known[np.argsort(-scores[known], kind="stable")]
     if len(order) == 0:
         return np.full(len(weights), np.nan)
-    starts = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # where a new score begins
+    ranked = scores[order]
+    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # where a new score begins; −inf is one, too
     w = weights[:, order]
     found = np.add.reduceat(w * (labels[order] == 1), starts, axis=1, dtype=np.float64)  # (D, distinct scores)
     called = np.cumsum(np.add.reduceat(w, starts, axis=1, dtype=np.float64), axis=1)

@@ -29,7 +29,7 @@ def draw_grids(
     where there are too few. No grid where there is no true positive or no true negative.
     """
     order = np.argsort(probabilities, kind="stable")
-    called = probabilities >= threshold
+    called = probabilities.astype(np.float32) >= np.float32(threshold)  # as models call
     positives = [k for k in order[::-1] if labels[k] == 1 and called[k]][:count]
     negatives = [k for k in order if labels[k] == 0 and not called[k]][: NEGATIVES * len(positives)]
     if not positives or not negatives:

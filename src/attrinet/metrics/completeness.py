@@ -12,7 +12,8 @@ def sum_predicts_logit(sums: np.ndarray, logits: np.ndarray, weights: np.ndarray
     """r2 and residual over the images of one finding: sums, logits (N,), weights (D, N) → (D,), (D,).
 
     r2: share of the logits' variance that the best straight line through the sums explains, 0 to 1: does a larger sum
-    mean a larger logit? A constant sum explains nothing and has 0, as has one that falls where the logit rises.
+    mean a larger logit? A constant sum explains nothing and has 0, as has one that falls where the logit rises: near
+    0, drawing images again can only raise it, and the bounds of its interval with it.
     residual: root mean square of logit − (sum + the best constant), in logits, 0 for a map whose sum with a constant is
     the logit. NaN where fewer than two images count; r2 also where fewer than three do, as a line goes through any two,
     and where the logits do not vary.

@@ -19,7 +19,8 @@ def auc_difference(
     """AUC of b minus AUC of a, of every finding and of their "mean"; each draw of patients is the same for both.
 
     labels: (N, C) 1, 0 or NaN. a, b: (N, C) scores of the same images. patients: (N,). Where the interval leaves out 0
-    the methods differ at the 5 % level. No bounds where all positives, or all negatives, are of one patient.
+    the methods differ, at a level that is near 5 % with many patients and above it with few. No bounds where the
+    positives, or the negatives, are of fewer than intervals.FEWEST_PATIENTS.
     """
 
     def statistic(w: np.ndarray) -> np.ndarray:
@@ -38,7 +39,7 @@ def score_difference(
     """Mean of b − a of every finding and of their "mean", for scores an (image, finding) has (inside, hit, iou, …).
 
     a, b: (N,) of the same rows; a row that either has no score for (NaN) is left out of both. finding: (N,) names.
-    patients: (N,). No bounds where all scores of a finding are of one patient.
+    patients: (N,). No bounds where the scores of a finding are of fewer than intervals.FEWEST_PATIENTS.
     """
     names = list(dict.fromkeys(finding))
     difference = np.asarray(b, float) - np.asarray(a, float)

@@ -22,9 +22,9 @@ GUIDE = (
     "comparisons.csv: b minus a for every two methods judged on the same images. low, high: 95 % bootstrap interval; "
     "patients are drawn once for both methods. AUC: of the images' probabilities. Disease sensitivity: the images both "
     "methods have a score for. Class sensitivity: the grids with the same positive image. t, p: two-sided paired "
-    "t-test over patients, a patient's scores averaged first; in the line of finding mean, over all findings of the "
-    "patient. pairs: patients in that test; for AUC, images. Methods with several seeds are compared seed by seed, "
-    "equal seeds with each other. The intervals and p values are not corrected for how many comparisons there are."
+    "t-test over patients, a patient's scores averaged first; of single findings only. pairs: patients who have a "
+    "score; for AUC, images whose label is known. Methods with several seeds are compared seed by seed, equal seeds "
+    "with each other. The intervals and p values are not corrected for how many comparisons there are."
 )
 
 
@@ -77,7 +77,9 @@ def auc_lines(a: Judged, b: Judged) -> list[tuple]:
         labels, wide["probability_a"].to_numpy(float), wide["probability_b"].to_numpy(float), findings, patients,
         draws=a.metrics["draws"], seed=a.metrics["seed"],
     )
-    return [(name, i.value, i.low, i.high, len(labels), "", "") for name, i in found.items()]
+    known = ~np.isnan(labels)
+    count = dict(zip(findings, known.sum(0).tolist(), strict=True)) | {"mean": int(known.any(1).sum())}
+    return [(name, i.value, i.low, i.high, count[name], "", "") for name, i in found.items()]
 
 
 def score_lines(a: Judged, b: Judged, measure: str) -> list[tuple]:
@@ -97,7 +99,9 @@ def score_lines(a: Judged, b: Judged, measure: str) -> list[tuple]:
         own = both if name == "mean" else both[both["finding"] == name]
         means = own.groupby("patient")[["score_a", "score_b"]].mean()
         test = paired_t_test(means["score_a"].to_numpy(), means["score_b"].to_numpy())
-        out.append((name, interval.value, interval.low, interval.high, test.pairs, test.t, test.p))
+        # patients have different findings: their means would be of another number than the mean over findings
+        tested = ("", "") if name == "mean" else (test.t, test.p)
+        out.append((name, interval.value, interval.low, interval.high, test.pairs, *tested))
     return out
 
 
