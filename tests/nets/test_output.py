@@ -68,3 +68,11 @@ def test_a_folder_of_before_there_was_a_choice_has_the_papers(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"format": 3}))
     with pytest.raises(AttrinetError, match="format 3 .* update attrinet"):
         load(tmp_path)
+
+
+def test_a_finding_whose_last_hidden_layer_is_silent_can_come_back_with_the_difference_alone():
+    for output, alive in (("tanh", False), ("difference", True)):
+        generator = Generator(2, 4, 1, output)
+        generator.up2.norm.style.bias.data[4:] = -100  # far below 0 in every channel
+        generator(IMAGES, 0)[0].sum().backward()
+        assert bool(generator.up2.norm.style.bias.grad.any()) == alive

@@ -11,6 +11,7 @@ from attrinet.nets.layers import AdaConv, AdaResBlock, TaskSwitched, init_convol
 from attrinet.nets.winograd import convolve
 
 OUTPUTS = ("tanh", "difference")
+LEAK = 0.2  # as in the task embedding
 
 
 class Generator(nn.Module):
@@ -21,7 +22,9 @@ class Generator(nn.Module):
 
     - tanh: tanh(x + out) − x, as in Table 9. No map is zero where the image is bright or dark: at x = ±1, where tanh
       reaches ±0.76, that takes an infinite `out`.
-    - difference: tanh(x + out) − tanh(x), zero wherever `out` is; x + M_c(x) may leave [-1, 1] by 0.24.
+    - difference: tanh(x + out) − tanh(x), zero wherever `out` is; x + M_c(x) may leave [-1, 1] by 0.24. Where sparsity
+      (eq. 3) silences every unit of the last hidden layer for a finding, a ReLU would never let its maps come back:
+      here it is leaky, of slope LEAK.
 
     Raises AttrinetError for another output.
     """
@@ -41,7 +44,8 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(AdaResBlock(4 * w, dim) for _ in range(blocks))
         # Up-sampling
         self.up1 = AdaConv(nn.ConvTranspose2d(4 * w, 2 * w, 4, stride=2, padding=1, bias=False), dim)
-        self.up2 = AdaConv(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1, bias=False), dim)
+        leak = LEAK if output == "difference" else 0.0
+        self.up2 = AdaConv(nn.ConvTranspose2d(2 * w, w, 4, stride=2, padding=1, bias=False), dim, leak)
         self.last = nn.Conv2d(w, 1, 7, padding=3, bias=False)
         init_convolutions(self)
         self.checkpointing = False

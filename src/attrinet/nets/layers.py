@@ -69,17 +69,19 @@ class AdaIN(nn.Module):
 
 
 class AdaConv(nn.Module):
-    """Convolution without bias, AdaIN, and a ReLU unless told otherwise."""
+    """Convolution without bias, AdaIN, and a ReLU; slope: of the ReLU below 0, where 1 is none at all."""
 
-    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, embedding: int, relu: bool = True):
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, embedding: int, slope: float = 0.0):
         super().__init__()
         self.conv = conv
         self.norm = AdaIN(conv.out_channels, embedding)
-        self.relu = relu
+        self.slope = slope
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.norm(convolve(self.conv, x), embedding)
-        return F.relu(x) if self.relu else x
+        if self.slope:
+            return x if self.slope == 1 else F.leaky_relu(x, self.slope)
+        return F.relu(x)
 
 
 class AdaResBlock(nn.Module):
@@ -88,7 +90,7 @@ class AdaResBlock(nn.Module):
     def __init__(self, channels: int, embedding: int):
         super().__init__()
         self.first = AdaConv(nn.Conv2d(channels, channels, 3, padding=1, bias=False), embedding)
-        self.second = AdaConv(nn.Conv2d(channels, channels, 3, padding=1, bias=False), embedding, relu=False)
+        self.second = AdaConv(nn.Conv2d(channels, channels, 3, padding=1, bias=False), embedding, slope=1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         return x + self.second(self.first(x, embedding), embedding)
