@@ -63,6 +63,12 @@ class Facts:
         return f"{images} images of {patients} patients" if self.names_patients else f"{images} images"
 
     @property
+    def limited(self) -> str:
+        """How many images a finding the explanations were judged on at most; "" where on all."""
+        limit = self.metrics.get("limit")
+        return f"judged on at most {limit:,} images a finding" if limit else ""
+
+    @property
     def rival(self) -> str:
         """Whose explanations the metrics judge, where it is not the model's own: "Grad-CAM, as published"; else ""."""
         judged = self.metrics.get("explainer", {})

@@ -69,7 +69,8 @@ def metrics(facts: Facts) -> Section:
     known = [("Prediction", f"AUC; sensitivity and specificity at thresholds {facts.thresholds}")]
     if "class_sensitivity" in facts.metrics:
         known.append(("Explanation", "class sensitivity (2×2 grids, chance 0.25) and disease sensitivity (share of "
-                                     "positive evidence inside the annotated lesion)" + of_rival(facts)))
+                                     "positive evidence inside the annotated lesion)" + of_rival(facts)
+                      + (f", {facts.limited}" if facts.limited else "")))
     known.append(("Uncertainty", f"95 % bootstrap intervals over {facts.units}, {facts.metrics['draws']:,} draws; "
                                  "they do not contain the spread between trainings"))
     return Section("Metrics", tuple(known), ("why these suit the intended use",))

@@ -93,6 +93,23 @@ def test_post_hoc_rows_are_the_resnet_s_and_its_own_evaluation_gives_the_auc():
     assert cell.published is None
 
 
+def test_networks_that_the_paper_does_not_have_stand_in_rows_of_their_own_beside_no_published_number():
+    others = [judged(model__kind="resnet50", model__depth=18, findings=FIVE),
+              judged(model__kind="bcos_resnet50", model__depth=18, findings=FIVE),
+              judged(model__output="difference", findings=FIVE), judged(findings=FIVE),
+              judged(model__output="difference", guidance__mode="mixed", findings=FIVE)]
+    found = table(2, *others, dataset="chexpert")
+    cells = {row.name: row.cells[0] for row in found.rows if row.method}
+    assert {name for name, cell in cells.items() if cell.published} == {"Attri-Net (model.output=tanh)"}
+    assert set(cells) == {"ResNet18", "B-cos ResNet18", "Attri-Net (model.output=tanh)",
+                          "Attri-Net (model.output=difference)", "Attri-Net, guidance mixed"}
+    assert "ResNet50" in found.missing and "B-cos ResNet50" in found.missing
+    gradcam = judged(explainer="gradcam", model__kind="resnet50", model__depth=18, findings=FIVE)
+    (row,) = [row for row in table(3, gradcam, dataset="chexpert").rows if row.method]
+    assert not any(cell.published for cell in row.cells)
+    assert not [row for row in table(4, *others).rows if row.method and row.method.first.unlike_the_paper]
+
+
 def test_what_was_not_judged_is_a_dash_and_a_note():
     old = judged(metrics={"disease_sensitivity": {}})
     disease = table(8, old)

@@ -174,6 +174,18 @@ def test_runs_side_by_side_show_both_and_warn_when_they_saw_other_images(runs, s
         build_side_by_side(tmp_path / "y.html", [column("ours"), column("ours")])
 
 
+@pytest.mark.parametrize("limit, named", [(None, True), (4, False)])
+def test_what_the_explanations_were_judged_on_and_what_was_drawn_is_said(runs, store, tmp_path, limit, named):
+    model, folder = runs["ours"]
+    judged = read_evaluation(folder / "evaluation")
+    judged.metrics.update(limit=limit)
+    facts = replace(gather(model, "a", run=folder, store=store, metrics=judged.metrics), names_patients=named)
+    page = build_side_by_side(tmp_path / "x.html", [Column(facts, judged, model, LOG)]).read_text()
+    assert ("judged on at most 4 images a finding" in page) == (limit == 4) == ("at most 4 images" in markdown(facts))
+    assert ("the data name no patients" in page) == (not named) and facts.thresholds in page
+    assert f"over {facts.units}, of one" in page
+
+
 def test_an_evaluation_of_other_images_is_refused(runs, store, tmp_path):
     model, folder = runs["ours"]
     other = prepare(phantom_source(20, 32, seed=9), tmp_path / "other", 32, progress=False)

@@ -62,7 +62,7 @@ def methods_figure(rank: int) -> Callable[[Scene], tuple[Figure, str]]:
     def make(scene: Scene) -> tuple[Figure, str]:
         order = list(EXPLANATIONS)
         shown = [m for m in scene.methods if m.first.explained and not m.first.ablated
-                 and (m.first.row in order or m.first.kind != "attrinet")]
+                 and (m.first.row in order or m.first.kind != "attrinet" or m.first.unlike_the_paper)]
         shown.sort(key=lambda m: order.index(m.first.row) if m.first.row in order else -1)
         if not shown:
             raise AttrinetError("needs an evaluated explanation")

@@ -99,7 +99,7 @@ class Judged:
     @property
     def loss_set(self) -> str | None:
         """Row of Table 4; None for other models and other sets of losses."""
-        if self.kind != "attrinet" or not self.settings["losses.classification"]:
+        if self.kind != "attrinet" or self.unlike_the_paper or not self.settings["losses.classification"]:
             return None
         has = tuple(self.mode != "none" if name == "guidance" else bool(self.settings[f"losses.{name}"])
                     for name in LOSSES)
@@ -122,14 +122,22 @@ class Judged:
 
     @property
     def model_row(self) -> str:
-        """The row of Tables 2 and 5 (published.csv)."""
-        if self.kind == "resnet50":
-            return "resnet50"
-        if self.kind == "bcos_resnet50":
-            return "bcos" if self.mode == "none" else "bcos-guided"
+        """The row of Tables 2 and 5 (published.csv), or what is none, of networks that the paper does not have."""
         if self.kind == "backbone":
             return f"backbone {self.settings['model.backbone']}"
-        return "attrinet" if self.mode == "none" else f"attrinet-{self.mode}"
+        if self.kind == "resnet50":
+            row = "resnet50"
+        elif self.kind == "bcos_resnet50":
+            row = "bcos" if self.mode == "none" else "bcos-guided"
+        else:
+            row = "attrinet" if self.mode == "none" else f"attrinet-{self.mode}"
+        return row + "".join(f", {key}={self.settings[key]}" for key in self.unlike_the_paper)
+
+    @property
+    def unlike_the_paper(self) -> list[str]:
+        """Options of the network that make it another than the paper's."""
+        own = {"model.output": "tanh"} if self.kind == "attrinet" else {"model.depth": 50}
+        return [key for key, value in own.items() if self.settings[key] != value]
 
     @property
     def row(self) -> str:
@@ -137,7 +145,7 @@ class Judged:
         if self.explainer == OWN:
             return self.model_row
         name = self.explainer.removesuffix(AS_PUBLISHED)
-        return name if self.kind == "resnet50" else f"{name} of {self.model_row}"
+        return name if self.model_row == "resnet50" else f"{name} of {self.model_row}"
 
     @property
     def model_name(self) -> str:
