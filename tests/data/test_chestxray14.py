@@ -305,6 +305,19 @@ def test_a_wrong_box_is_named(root, box, message):
         chestxray14_source(root)
 
 
+def test_a_wrong_row_and_a_wrong_box_are_named_by_their_line_though_lines_before_are_blank(root):
+    boxes, labels = root / "BBox_List_2017.csv", root / "Data_Entry_2017.csv"
+    text = boxes.read_text().replace("\n", "\n\n", 2)
+    boxes.write_text(text + "a.png,Mass,1,2,0,4\n")
+    with pytest.raises(AttrinetError, match="line 11: box 1.0, 2.0, 0.0, 4.0"):
+        chestxray14_source(root)
+    boxes.write_text(text)
+    write_labels(labels, [*ROWS, ("00000002_000", "Efusion", 2, "PA")])
+    labels.write_text(labels.read_text().replace("\n", "\n\n", 1))
+    with pytest.raises(AttrinetError, match="line 15: Finding Labels: 'Efusion'"):
+        chestxray14_source(root)
+
+
 def test_an_image_or_a_patient_in_both_lists_is_an_error(root):
     write_list(root / "test_list.txt", [*TEST, "00000005_000"])
     with pytest.raises(AttrinetError, match="train_val_list.txt and .*test_list.txt share 1 images, '00000005_000'"):

@@ -48,6 +48,31 @@ def test_semicolons_and_tabs_separate_where_the_header_has_no_comma(tmp_path, im
     assert got.manifest["patient"].tolist() == ["007", "7", "8"]
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_what_the_header_has_most_of_separates_though_a_name_has_a_comma(tmp_path, images, sign):
+    rows = [["image", "patient", "Mass, nodule"], ["a.png", "x", "1"], ["b", "y", "0"]]
+    (tmp_path / "labels.csv").write_text("\n".join(map(sign.join, rows)))
+    source = table_source(tmp_path / "labels.csv", images)
+    assert source.findings == ("Mass, nodule",) and source.manifest["Mass, nodule"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["left; right; both; none", "a;b;c;\nd"])
+def test_what_stands_in_quotes_separates_nothing(tmp_path, images, name):
+    (tmp_path / "labels.csv").write_text(f'image,patient,"{name}"\na.png,x,1\nb,y,0\n')
+    assert table_source(tmp_path / "labels.csv", images).findings == (name,)
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"])
+def test_the_separator_of_excel_s_first_line_is_taken_and_the_line_is_counted(tmp_path, images, sign):
+    rows = [["image", "patient", "Edema"], ["a.png", "x", "1"], ["b", "y", "0"], ["c", "z", "maybe"]]
+    text = "\n".join([f"sep={sign}", *map(sign.join, rows)])
+    (tmp_path / "labels.csv").write_text(text, "utf-8-sig")
+    with pytest.raises(AttrinetError, match="labels.csv: line 5: column 'Edema' holds 'maybe'"):
+        table_source(tmp_path / "labels.csv", images, findings=["Edema"])
+    (tmp_path / "labels.csv").write_text(text.replace("maybe", "1"))
+    assert table_source(tmp_path / "labels.csv", images).manifest["Edema"].tolist() == [1, 0, 1]
+
+
 def test_boxes_with_semicolons_may_have_decimal_commas_or_points(tmp_path, images):
     (tmp_path / "boxes.csv").write_text("image;finding;x;y;w;h\na.png;Edema;1,5;2.5;3;4\n")
     found = table_source(write(tmp_path, FRAME), images, findings=["Edema"], boxes=tmp_path / "boxes.csv").annotations
@@ -207,6 +232,19 @@ def test_a_line_is_named_as_an_editor_counts_it_where_reports_have_line_breaks(t
         table_source(labels, images, findings=["Edema"])
     write(tmp_path, pd.read_csv(labels).replace("maybe", "1"))
     assert table_source(labels, images, findings=["Edema"]).left_out == [("no.png", "line 5: file missing")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("first", ["", "sep=,|", "|  |"])
+def test_a_line_is_named_as_an_editor_counts_it_where_lines_are_blank(tmp_path, images, end, first):
+    text = first + 'image,patient,Edema,"a|report"|a.png,x,1,"one||two"|||no.png,y,0,|  |deep/c.jpg,z,maybe,||'
+    (tmp_path / "labels.csv").write_bytes(text.replace("|", end).encode())
+    line = text.split("maybe")[0].count("|") + 1
+    with pytest.raises(AttrinetError, match=f"labels.csv: line {line}: column 'Edema' holds 'maybe'"):
+        table_source(tmp_path / "labels.csv", images, findings=["Edema"])
+    (tmp_path / "labels.csv").write_bytes(text.replace("maybe", "1").replace("|", end).encode())
+    source = table_source(tmp_path / "labels.csv", images, findings=["Edema"])
+    assert source.left_out == [("no.png", f"line {line - 2}: file missing")] and len(source.manifest) == 2
 
 
 def test_lists_in_a_parquet_table_are_no_labels(tmp_path, images):

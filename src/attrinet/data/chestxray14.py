@@ -138,7 +138,7 @@ def read_labels(path: Path, findings: Sequence[str]) -> pd.DataFrame:
     combinations = [str(labels).split("|") for labels in joined]
     for k, labels in enumerate(combinations):
         if not set(labels) <= set(LABELS):
-            known(f"{path}: line {np.argmax(codes == k) + 2}: Finding Labels", labels, LABELS)
+            known(f"{path}: line {frame.index[np.argmax(codes == k)] + 2}: Finding Labels", labels, LABELS)
     positive = np.array([[finding in labels for finding in findings] for labels in combinations], "int8")
     text = frame[columns].astype("string").astype(object)  # plain str: Arrow's are slow to look up one by one
     return pd.DataFrame({
@@ -217,9 +217,9 @@ def read_boxes(path: Path) -> pd.DataFrame:
     good = np.isfinite(box).all(1) & (extent > 0).all(1) & (low < SIDE).all(1) & (low + extent > 0).all(1)
     if not good.all():
         row = int(np.argmin(good))
-        raw = frame.loc[row, list("xywh")]
+        raw, line = frame[list("xywh")].iloc[row], frame.index[row] + 2
         said = ", ".join(str(text if np.isnan(number) else number) for text, number in zip(raw, box[row], strict=True))
-        raise AttrinetError(f"{path}: line {row + 2}: box {said}: want x, y and positive w, h, at least partly within "
+        raise AttrinetError(f"{path}: line {line}: box {said}: want x, y and positive w, h, at least partly within "
                             f"{SIDE}×{SIDE} pixels")
     frame[list("xywh")] = box
     return frame
