@@ -247,6 +247,15 @@ def test_a_line_is_named_as_an_editor_counts_it_where_lines_are_blank(tmp_path, 
     assert source.left_out == [("no.png", f"line {line - 2}: file missing")] and len(source.manifest) == 2
 
 
+@pytest.mark.parametrize("index", [["image"], ["patient", "image"]])
+def test_the_named_index_of_a_parquet_table_is_a_column(tmp_path, images, index):
+    pd.DataFrame(FRAME).drop(columns="age").set_index(index).to_parquet(tmp_path / "labels.parquet")
+    source = table_source(tmp_path / "labels.parquet", images)
+    assert source.manifest["id"].tolist() == ["a", "b"] and source.findings == ("Edema",)
+    pd.DataFrame(FRAME).set_index("image", drop=False).to_parquet(tmp_path / "labels.parquet")
+    assert table_source(tmp_path / "labels.parquet", images).manifest["id"].tolist() == ["a", "b"]
+
+
 def test_lists_in_a_parquet_table_are_no_labels(tmp_path, images):
     labels = write(tmp_path, {**FRAME, "boxes": [[1, 2], [], None]}, "labels.parquet")
     with pytest.warns(UserWarning, match=r"not taken as findings: boxes \(line 2 holds '\[1 2\]'\)"):

@@ -169,13 +169,15 @@ def table_source(
 
 
 def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
-    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet → DataFrame, its index the number of the row, also where
-    the rows have a name without a column (R writes such), or, where a CSV has blank lines or line breaks in its cells
-    (reports), what gives the line its row begins at by first_line. Raises AttrinetError naming the file."""
+    """CSV (also .gz; `csv`: for pandas.read_csv) or Parquet (a named index is a column too) → DataFrame, its index the
+    number of the row, also where the rows have a name without a column (R writes such), or, where a CSV has blank lines
+    or line breaks in its cells (reports), what first_line makes the line of. Raises AttrinetError naming the file."""
     path = Path(path)
     try:
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
+            index = [name for name in frame.index.names if name is not None and name not in frame.columns]
+            frame = frame.reset_index(level=index) if index else frame
             for column in frame.columns:  # Arrow reads text that is no text, and complains later
                 held = frame[column].to_numpy(object)
                 if any(isinstance(value, (list, dict, np.ndarray)) for value in held):
