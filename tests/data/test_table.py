@@ -472,10 +472,28 @@ def test_a_mask_that_could_be_of_several_images_is_an_error(tmp_path):
         table_source(labelled(tmp_path, ["view1.png"]), flat, masks=masks)
 
 
-def test_of_findings_that_end_alike_the_longer_one_is_meant(tmp_path):
+@pytest.mark.parametrize("end", ["Pleural Effusion", "Pleural_Effusion"])
+@pytest.mark.parametrize("kept", [["PA"], ["PA", "LAT"]])
+def test_a_mask_that_could_be_of_two_images_is_an_error_until_its_name_has_the_suffix_of_one(tmp_path, end, kept):
     folder = pictures(tmp_path / "png", "x.png", "x_Pleural.png")
     masks = pictures(tmp_path / "masks", "zero.png", "x_Pleural_Effusion.png")
-    labels = write(tmp_path, {"image": ["x.png", "x_Pleural.png"], "patient": ["1", "2"], "Effusion": [1, 1],
+    frame = {"image": ["x.png", "x_Pleural.png"], "patient": ["1", "2"], "view": ["PA", "LAT"], "Effusion": [1, 1],
+             end: [1, 1]}
+    read = partial(table_source, write(tmp_path, frame), folder, masks=masks, view_column="view", views=kept)
+    with pytest.raises(AttrinetError, match=f"x_Pleural_Effusion.png: could be a mask of 'Effusion' in 'x_Pleural.png' "
+                                            f"and of '{end}' in 'x.png'; call it"):
+        read()
+    (masks / "x_Pleural_Effusion.png").rename(masks / "x.png_Pleural_Effusion.png")
+    assert read().annotations[["id", "finding"]].to_numpy().tolist() == [["x", end]]
+    (masks / "x.png_Pleural_Effusion.png").rename(masks / "x_Pleural.png_Effusion.png")
+    if len(kept) == 2:
+        assert read().annotations[["id", "finding"]].to_numpy().tolist() == [["x_Pleural", "Effusion"]]
+
+
+def test_of_findings_that_end_alike_the_longer_one_is_meant_where_only_that_has_an_image(tmp_path):
+    folder = pictures(tmp_path / "png", "x.png", "y.png")
+    masks = pictures(tmp_path / "masks", "zero.png", "x_Pleural_Effusion.png")
+    labels = write(tmp_path, {"image": ["x.png", "y.png"], "patient": ["1", "2"], "Effusion": [1, 1],
                               "Pleural Effusion": [1, 1]})
     found = table_source(labels, folder, masks=masks).annotations
     assert found[["id", "finding"]].to_numpy().tolist() == [["x", "Pleural Effusion"]]
@@ -522,12 +540,22 @@ def test_a_finding_that_no_file_can_be_called_has_masks_with_underscores(tmp_pat
         table_source(labels, images, masks=masks)
 
 
+@pytest.mark.parametrize("name", ["Effusion (left _ right)", "Effusion_(left___right)", "Effusion (left___right)",
+                                  "Effusion__left___right_"])
+def test_underscores_may_stand_for_some_of_what_a_file_cannot_be_called(tmp_path, images, name):
+    labels = write(tmp_path, {"image": ["a", "b"], "patient": ["x", "y"], "Effusion (left / right)": [1, 0]})
+    masks = drawn(tmp_path / "masks", f"a_{name}.png", "b_Effusion-(left_-_right).png")
+    with pytest.warns(UserWarning, match="masks: 1 files are no masks .* the first is b_Effusion-"):
+        found = table_source(labels, images, masks=masks).annotations
+    assert found["id"].tolist() == ["a"]
+
+
 def test_a_mask_that_could_be_of_two_findings_is_an_error(tmp_path, images):
     labels = write(tmp_path, {"image": ["a", "b"], "patient": ["x", "y"], "Mass/left": [1, 0], "Mass left": [1, 0]})
     masks = drawn(tmp_path / "masks", "a_Mass left.png")
     assert table_source(labels, images, masks=masks).annotations["finding"].tolist() == ["Mass left"]
     (masks / "a_Mass left.png").rename(masks / "a_Mass_left.png")
-    with pytest.raises(AttrinetError, match="a_Mass_left.png: could be a mask of 'Mass.left' and of 'Mass.left'; call"):
+    with pytest.raises(AttrinetError, match="a_Mass_left.png: could be a mask of 'Mass.left' in 'a' and of 'Mass"):
         table_source(labels, images, masks=masks)
 
 

@@ -364,19 +364,24 @@ class Names:
         return Paths(map(Path, self.called))
 
     @cached_property
-    def _row_of_path(self) -> dict[Path, int]:
-        return {Path(name): k for name, k in self.row.items()}
+    def _name_of_path(self) -> dict[Path, str]:
+        return {Path(name): name for name in (*self.called, *self.row)}
 
     def find(self, asked: str) -> int | None:
         """Row of the image; None for one that is not used. Raises ValueError where several are called so."""
+        name = self.called_so(asked)
+        return None if name is None else self.row.get(name)
+
+    def called_so(self, asked: str) -> str | None:
+        """The name of the image, used or not; None where there is none. Raises ValueError where several are meant."""
         if asked in self.called:
-            return self.row.get(asked)
+            return asked
         want = Path(asked)
         found = {path for name in (want.name, bare_name(want))
                  for level in self._paths.levels((*want.parts[:-1], name)) for path in level}
         if len(found) > 1:
             raise ValueError(asked)
-        return self._row_of_path.get(found.pop()) if found else None
+        return self._name_of_path[found.pop()] if found else None
 
 
 def box_rows(
@@ -447,7 +452,7 @@ def side_of(value: object, where: str) -> int:
 def mask_rows(folder: str | Path | None, manifest: pd.DataFrame, names: Names, findings: Sequence[str]) -> list[dict]:
     """Masks <image>_<finding>.png of the images that are used; a warning counts the other files.
 
-    In a file's name a finding may have underscores for its spaces, or for all but letters, digits and hyphens.
+    In a file's name a finding may have underscores for any of its characters but letters, digits and hyphens.
     """
     if folder is None:
         return []
@@ -482,30 +487,35 @@ def file_name(finding: str) -> str:
     return re.sub(r"[^\w-]", "_", finding)
 
 
-def endings(finding: str) -> set[str]:
-    """How a file's name may end that is a mask of this finding."""
-    return {f"_{name}.png" for name in (finding, finding.replace(" ", "_"), file_name(finding))}
+def image_of(mask: str, finding: str) -> str:
+    """What stands before _<finding>.png in a mask's name, each letter as it is or as file_name has it; else ""."""
+    end = f"_{finding}.png"
+    image, own = mask[: -len(end)], mask[-len(end) :]
+    plain = f"_{file_name(finding)}.png"
+    return image if len(own) == len(end) and all(a in (b, c) for a, b, c in zip(own, end, plain, strict=True)) else ""
 
 
 def mask_of(folder: Path, path: Path, names: Names, findings: Sequence[str]) -> tuple[int, int] | None:
-    """Row and finding that a file below `folder` is the mask of; None for other files, and for images not used."""
-    for finding in sorted(findings, key=len, reverse=True):
-        for end in endings(finding):
-            if not path.name.endswith(end):
-                continue
-            try:
-                row = names.find(str(path.with_name(path.name.removesuffix(end))) if path.name != end else "")
-            except ValueError as error:
-                raise AttrinetError(f"{folder / path}: several images are called so; put it into folders that are "
-                                    "called as those of the image") from error
-            if row is None:
-                continue
-            also = [other for other in findings if other != finding and end in endings(other)]
-            if also:
-                raise AttrinetError(f"{folder / path}: could be a mask of {finding!r} and of {also[0]!r}; call one of "
-                                    "them otherwise")
-            return row, findings.index(finding)
-    return None
+    """Row and finding that a file below `folder` is the mask of; None for other files, and for images not used.
+
+    Raises AttrinetError where its name could mean several, also where only one of their images is used.
+    """
+    meant = []
+    for finding in findings:
+        image = image_of(path.name, finding)
+        try:
+            name = names.called_so(str(path.parent / image)) if image else None
+        except ValueError as error:
+            raise AttrinetError(f"{folder / path}: several images are called so; put it into folders that are called "
+                                "as those of the image") from error
+        if name is not None:
+            meant.append((name, finding))
+    used = [(names.row[name], findings.index(finding)) for name, finding in meant if name in names.row]
+    if used and len(meant) > 1:
+        several = " and of ".join(f"{finding!r} in {name!r}" for name, finding in meant)
+        raise AttrinetError(f"{folder / path}: could be a mask of {several}; call it <image with its suffix>_<finding>"
+                            ".png, or one of them otherwise")
+    return used[0] if used else None
 
 
 def check_shape(path: Path, mask: np.ndarray, image: str) -> None:
