@@ -225,6 +225,13 @@ def test_a_caption_says_on_which_side_of_its_threshold_a_probability_is():
         "a: p = 0.71, at or above 0.30", "b: p = 0.50, at or above 0.50", "c: p = 0.20, below 0.90"]
 
 
+def test_a_caption_has_the_letters_of_other_languages_and_fits_below_the_picture():
+    blank = np.zeros((20, 512, 3), np.uint8)
+    box = with_caption(blank, "\ue000")  # stands for no letter
+    assert not any(np.array_equal(with_caption(blank, letter), box) for letter in "ÉŒœßłЖ")
+    assert not with_caption(blank, "Épanchement, " * 40)[:, -6:].any()
+
+
 def test_with_the_aspect_kept_segments_and_colours_lie_where_the_evidence_does(tmp_path):
     model = load(save_small_model(tmp_path / "model", keep_aspect=True))
     source = radiograph(tmp_path / "a.dcm", shape=(32, 64))  # rows 8 to 23 of the model's 32 are the image's

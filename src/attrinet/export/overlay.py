@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from attrinet.data.images import read_grey, to_uint8
+from attrinet.data.lettering import fitting
 from attrinet.export.geometry import on_source
 from attrinet.report.figures import blend
 
@@ -43,9 +44,6 @@ def with_caption(picture: np.ndarray, caption: str) -> np.ndarray:
     out.paste(Image.fromarray(picture), (0, 0))
     draw = ImageDraw.Draw(out)
     for line, (text, color) in enumerate([(caption, "white"), (LEGEND, "#b4b4b4")]):
-        font = ImageFont.load_default(size)
-        room = (width - size) / max(draw.textlength(text, font), 1)
-        if room < 1:
-            font = ImageFont.load_default(max(size * room, 1))
-        draw.text((size // 2, height + size // 3 + line * size * 3 // 2), text, color, font)
+        at = size // 2, height + size // 3 + line * size * 3 // 2
+        draw.text(at, text, color, fitting(text, size, width - size))
     return np.asarray(out)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from attrinet.data.lettering import fitting
 from attrinet.data.store import Store
 from attrinet.files import write_atomically
 from attrinet.guidance import Guidance
 from attrinet.train.checkpoint import RESUME
 
-PANEL, CAPTION = 256, 34  # pixels of a panel's side, and of the two lines of text under it
+PANEL, LINE, MARGIN = 256, 15, 6  # pixels: a panel's side, a line of text under it, the room beside that
+LETTERS = 12  # pixels
 AVERAGED = 200  # positive images behind a mask
 INSIDE = (63, 191, 95)
 
@@ -37,15 +39,17 @@ def save_masks(folder: Path, guidance: Guidance, annotated: np.ndarray, store: S
 
 def masks_picture(guidance: Guidance, annotated: np.ndarray, store: Store, train: np.ndarray) -> Image.Image:
     """A panel a finding: the mean of its positive training images, green where evidence may lie."""
-    picture = Image.new("RGB", (PANEL * len(store.findings), PANEL + CAPTION), "white")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    picture = Image.new("RGB", (PANEL * len(store.findings), PANEL + 3 * LINE + MARGIN), "white")
+    draw = ImageDraw.Draw(picture)
     for c, name in enumerate(store.findings):
         positives = train[store.labels[train, c] == 1][:AVERAGED]
         mean = store.images[positives].mean(0) if len(positives) else np.zeros((store.size,) * 2)
         tint = guidance.class_masks[c][..., None] * 0.5
         panel = (mean[..., None] * (1 - tint) + np.array(INSIDE) * tint).round().astype(np.uint8)
         picture.paste(Image.fromarray(panel).resize((PANEL, PANEL), Image.Resampling.NEAREST), (c * PANEL, 0))
-        draw.text((c * PANEL + 6, PANEL + 2), name, "black", font)
-        draw.text((c * PANEL + 6, PANEL + 17), f"{guidance.mode}, {annotated[:, c].sum()} annotated images, "
-                  f"{guidance.class_masks[c].mean():.0%} of the area", "dimgray", font)
+        said = (name, f"{guidance.mode}, {annotated[:, c].sum()} annotated images",
+                f"{guidance.class_masks[c].mean():.0%} of the area")
+        for line, text in enumerate(said):
+            at = c * PANEL + MARGIN, PANEL + 2 + line * LINE
+            draw.text(at, text, "dimgray" if line else "black", fitting(text, LETTERS, PANEL - 2 * MARGIN))
     return picture
