@@ -86,6 +86,38 @@ def test_long_ids_of_neighbours_do_not_run_into_each_other():
     assert said == [f"{id}p = 0.35" for id in ids]
 
 
+LONG = ("Chronic obstructive pulmonary disease (COPD)", "Interstitial lung disease, fibrotic pattern",
+        "Enlarged cardiomediastinal silhouette", "Edema")
+
+
+def test_long_names_of_findings_stay_beside_their_own_pictures():
+    torch.manual_seed(0)
+    model, x = AttriNet(LONG, 32, width=2), torch.zeros(1, 1, 32, 32)
+    out, image = model.explain(x), x[0, 0].numpy()
+    out.thresholds[:2] = 0  # called: in bold
+    for fig in (figures.explanation_figure(image, out, 0, range(4)), figures.contributions_figure(image, out, 0, [2]),
+                figures.global_figure(model.global_explanation())):
+        figures.png(fig)  # lays it out
+        boxes = [axes.yaxis.label.get_window_extent() for axes in fig.axes if axes.get_ylabel()]
+        assert boxes[0].y1 <= fig.bbox.y1 and boxes[-1].y0 >= 0 and min(box.x0 for box in boxes) >= 0
+        assert all(above.y0 > below.y1 for above, below in zip(boxes[:-1], boxes[1:], strict=True))
+
+
+def test_long_names_of_findings_stay_above_their_own_evidence():
+    masks = np.pad(np.ones((4, 6, 6), bool), ((0, 0), (5, 5), (5, 5)))
+    captions = [f"{name}\n4% in 5.8% of the area" for name in LONG]
+    for shown, columns in ((4, 5), (4, 2), (1, 1)):
+        own, said = masks[:shown], captions[:shown]
+        fig = figures.evidence_figure(np.zeros(own.shape), own * 1.0, own, said, columns)
+        figures.png(fig)  # lays it out
+        titles = [axes.title for axes in fig.axes if axes.get_title()]
+        assert [title.get_text().replace("\n", "") for title in titles] == [text.replace("\n", "") for text in said]
+        boxes = [title.get_window_extent() for title in titles]
+        assert min(box.x0 for box in boxes) >= 0 and max(box.y1 for box in boxes) <= fig.bbox.y1
+        assert max(box.x1 for box in boxes) <= fig.bbox.x1
+        assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
 def test_long_names_of_runs_are_whole_below_the_intervals():
     names = [f"chexpert_attrinet_mixed_guidance_weighted_seed_{k}_long" for k in range(3)] + ["resnet"]
     for shown in (names, [f"run{k}" for k in range(11)]):

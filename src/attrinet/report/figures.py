@@ -134,7 +134,7 @@ def name_line(axes, out, row: int, finding: int) -> None:
     p, t = float(out.probabilities[row, finding]), float(out.thresholds[finding])
     called = p >= t
     axes.set_ylabel(
-        f"{out.findings[finding]}\np = {p:.2f} {'≥' if called else '<'} {t:.2f}", fontsize=8.5,
+        folded(f"{out.findings[finding]}\np = {p:.2f} {'≥' if called else '<'} {t:.2f}"), fontsize=8.5,
         color=FOR if called else INK, fontweight="bold" if called else "normal",
     )
 
@@ -155,7 +155,7 @@ def global_figure(explanation: GlobalExplanation, marks: Mapping[str, tuple[int,
         for axes, values, h in zip(line, (positive[c], negative[c], weights[c]), (half, half, half_w), strict=True):
             axes.imshow(values, cmap=SIGNED, vmin=-h, vmax=h, interpolation="nearest")
             bare(axes)
-        line[0].set_ylabel(explanation.findings[c], fontsize=8.5, color=INK)
+        line[0].set_ylabel(folded(explanation.findings[c]), fontsize=8.5, color=INK)
         if explanation.findings[c] in (marks or {}):
             row, column = marks[explanation.findings[c]]
             line[0].plot(column, row, "o", markersize=30, markerfacecolor="none", markeredgecolor=INK)
@@ -173,7 +173,9 @@ def evidence_figure(
 ) -> Figure:
     """Evidence against known lesions (outlined): images, evidence, masks (B, H, W), `columns` of them a line."""
     lines = -(-len(images) // columns)
-    fig = figure(columns, 2 * lines, extra_width=0.2, extra_height=0.75 + 0.3 * lines)
+    captions = [folded(caption) for caption in captions]
+    fig = figure(columns, 2 * lines, extra_width=0.2, extra_height=0.75 + 0.15 * lines * most_lines(captions))
+    fig.get_layout_engine().set(h_pad=0.07)  # inches; at its own 0.04 the first captions reach over the edge
     grid = fig.subplots(2 * lines, columns, squeeze=False)
     evidence = evidence * 1e3
     half = limit(evidence)
@@ -214,7 +216,7 @@ def cases_figure(
             if masks[k] is not None:
                 outline[place] = masks[k]
     captions = [folded(caption) for caption in captions]
-    above = 0.1 + 0.22 * max(caption.count("\n") + 1 for caption in captions)
+    above = 0.1 + 0.22 * most_lines(captions)
     fig = figure(columns, stacked, extra_height=above + (0.55 if stacked == 2 else 0))
     axes = fig.subplots()
     axes.imshow(canvas, interpolation="nearest")
@@ -226,6 +228,11 @@ def cases_figure(
     if half is not None:
         color_bar(fig, axes, half, CONTRIBUTION_UNIT, aspect=60)
     return fig
+
+
+def most_lines(captions: Sequence[str]) -> int:
+    """Of the longest of some folded captions."""
+    return max(caption.count("\n") + 1 for caption in captions)
 
 
 def folded(caption: str) -> str:
