@@ -284,6 +284,31 @@ def test_of_two_processes_one_says_what_is_wrong_with_the_folder(config, tmp_pat
     assert not any("Traceback" in line or "RuntimeError" in line for line in said), said
 
 
+FULL_DISK = """
+import importlib, os
+from attrinet.cli import main
+module, name = os.environ["FULL"].rsplit(".", 1)
+def full(*arguments, **options):
+    raise OSError(28, "No space left on device")
+setattr(importlib.import_module(module), name, full)
+main()
+"""
+
+
+@pytest.mark.parametrize("work", ["attrinet.train.run.save_model", "attrinet.train.log._nulls"])
+def test_what_the_writing_one_of_two_processes_cannot_do_ends_both_and_one_says_why(config, tmp_path, work):
+    (tmp_path / "full.py").write_text(FULL_DISK)
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(config("run.devices=2", "schedule.steps=1")))
+    command = [sys.executable, tmp_path / "full.py", "train", file, "--out", tmp_path / "run", "--quiet"]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1", "FULL": work}, capture_output=True,
+                          text=True, timeout=120)
+    said = done.stderr.splitlines()
+    assert done.returncode == 2, said
+    assert [line for line in said if "No space left on device" in line] == [said[-1]]
+    assert not any("Traceback" in line or "RuntimeError" in line for line in said), said
+
+
 def test_a_closed_terminal_stops_as_ctrl_c_does(config, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(config("schedule.steps=4000", "run.checkpoint_every=4000")))

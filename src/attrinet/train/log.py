@@ -1,4 +1,4 @@
-"""metrics.jsonl: what a run says while it trains."""
+"""metrics.jsonl and tensorboard/: what a run says while it trains."""
 
 from __future__ import annotations
 
@@ -7,40 +7,42 @@ import math
 import os
 from pathlib import Path
 
+from torch.utils.tensorboard import SummaryWriter
+
 from attrinet.errors import AttrinetError
 from attrinet.files import write_atomically
 from attrinet.train.checkpoint import RESUME
 
 
 class MetricsLog:
-    """One JSON object a line. Reopened at `step`, it forgets what came after: the resumed run will say it again.
+    """One JSON object a line, its scalars for TensorBoard too; of the process that writes.
 
-    Nothing in it depends on time or machine, so that a resumed run's log equals an undisturbed one's.
+    Reopened at `step`, it forgets what came after: the resumed run will say it again. Nothing in metrics.jsonl depends
+    on time or machine, so that a resumed run's log equals an undisturbed one's.
     """
 
-    def __init__(self, out: Path, step: int, enabled: bool = True):
-        self.enabled = enabled
-        if not enabled:
-            return
+    def __init__(self, out: Path, step: int):
         path = out / "metrics.jsonl"
         kept = [r for r in read_log(path) if r["step"] <= step] if step else []
         write_atomically(path, lambda p: p.write_text("".join(json.dumps(r) + "\n" for r in kept)), RESUME)
         self._file = open(path, "a")
+        self._board = SummaryWriter(str(out / "tensorboard"), purge_step=step + 1)
 
-    def write(self, record: dict) -> None:
-        """Append a record; a number that is undefined (an AUC without positives) becomes null."""
-        if self.enabled:
-            self._file.write(json.dumps(_nulls(record), allow_nan=False) + "\n")
-            self._file.flush()
+    def write(self, record: dict, scalars: dict[str, float]) -> None:
+        """Append a record, and its scalars for TensorBoard; a number that is undefined (an AUC without positives)
+        becomes null."""
+        self._file.write(json.dumps(_nulls(record), allow_nan=False) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, record["step"])
 
     def close(self) -> None:
-        if self.enabled:
-            self._file.close()
+        self._file.close()
+        self._board.close()
 
     def sync(self) -> None:
         """Make what was written survive a power cut."""
-        if self.enabled:
-            os.fsync(self._file.fileno())
+        os.fsync(self._file.fileno())
 
 
 def _nulls(value):

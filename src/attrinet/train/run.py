@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from attrinet.data.store import Store
@@ -34,6 +34,7 @@ from attrinet.train.finite import Batch, FiniteCheck
 from attrinet.train.log import MetricsLog
 from attrinet.train.state import TrainState
 
+T = TypeVar("T")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # may change on --resume
 RESUMABLE = ("data.store", "data.resident", "run.devices", "run.nodes", "run.accelerator", "run.checkpointing",
@@ -119,6 +120,9 @@ def run_steps(
         if begun:
             begun()
 
+    def write(record: dict[str, float]) -> None:
+        alone(job, lambda: log.write({"step": state.step, "kind": "train", **record}, record))
+
     def save() -> None:
         log.sync()
         checkpoint.save_checkpoint(out / "checkpoints", state)
@@ -139,10 +143,7 @@ def run_steps(
         if resident(config.data.resident, job.store.images.nbytes, fabric.device):
             job.store.hold(fabric.device, progress and job.leads)
         start = state.step
-        log = left.enter_context(closing(MetricsLog(out, start, enabled=job.leads)))
-        writer = SummaryWriter(str(out / "tensorboard"), purge_step=start + 1) if job.leads else None
-        if writer:
-            left.callback(writer.close)
+        log = alone(job, lambda: left.enter_context(closing(MetricsLog(out, start))))
         window: dict[str, list[Tensor | float]] = defaultdict(list)  # losses since the last record
         for name, values in state.window.items():
             window[name] += values
@@ -161,14 +162,13 @@ def run_steps(
             saves = due(config.run.checkpoint_every, state.step) or final or stop
             if due(config.run.log_every, state.step) or final:
                 record = means(job, window)
-                log.write({"step": state.step, "kind": "train", **record})
-                write_scalars(writer, record, state.step)
+                write(record)
                 bar.set_postfix({name.split("/")[1]: f"{value:.3g}" for name, value in record.items()})
                 window.clear()
             if validates(state.step) or final:
-                validate(job, state, finite, log, writer)
-            if sample and job.leads and (due(config.run.sample_every, state.step) or final):
-                sample()
+                validate(job, state, finite, log)
+            if sample and (due(config.run.sample_every, state.step) or final):
+                alone(job, sample)
             if saves:
                 finite.weights()
                 state.window = averaged(job, window)
@@ -178,16 +178,19 @@ def run_steps(
     return out / "best"
 
 
-def alone(job: Job, work: Callable[[], None]) -> None:
-    """Have the process that writes do `work` while the others wait. Where it fails, all end, and that one says why."""
-    failed: Exception | None = None
+def alone(job: Job, work: Callable[[], T]) -> T | None:
+    """Have the process that writes do `work` while the others wait; returns there what that gave. Where it fails, all
+    end, and that one says why: one that ended by itself would leave the others waiting for it in their next exchange,
+    which `work` must have none of."""
+    made, failed = None, None
     if job.leads:
         try:
-            work()
+            made = work()
         except Exception as error:
             failed = error
     if any_process(job.fabric, failed is not None):
         raise failed or SystemExit(2)
+    return made
 
 
 def check_store(job: Job, before: dict[str, str] | None) -> None:
@@ -278,12 +281,6 @@ def any_process(fabric: Fabric, asked: bool) -> bool:
     return bool(fabric.all_reduce(torch.tensor(float(asked), device=fabric.device), reduce_op="sum") > 0)
 
 
-def write_scalars(writer: SummaryWriter | None, record: dict[str, float], step: int) -> None:
-    if writer:
-        for name, value in record.items():
-            writer.add_scalar(name, value, step)
-
-
 def predict(fabric: Fabric, model: nn.Module, store: Store, rows: np.ndarray, batch_size: int) -> np.ndarray:
     """Probabilities (len(rows), C) of every row, none dropped; shared out over the processes."""
     model.eval()
@@ -300,31 +297,36 @@ def predict(fabric: Fabric, model: nn.Module, store: Store, rows: np.ndarray, ba
     return gathered[: len(rows)].cpu().double().sigmoid().numpy()
 
 
-def validate(
-    job: Job, state: TrainState, finite: FiniteCheck, log: MetricsLog, writer: SummaryWriter | None
-) -> None:
+def validate(job: Job, state: TrainState, finite: FiniteCheck, log: MetricsLog | None) -> None:
     """AUC on all validation images; a new best mean AUC replaces best/, with its Youden thresholds."""
     store, rows = job.store, job.rows["valid"]
     probabilities = predict(job.fabric, state.model, store, rows, job.config.run.eval_batch_size)
     finite.predictions(probabilities, rows)
     labels = store.labels[rows]
     result = auc(labels, probabilities, store.findings)
-    log.write({"step": state.step, "kind": "valid", "auc": result.per_finding, "mean_auc": result.mean})
-    write_scalars(writer, {"valid/mean_auc": result.mean}, state.step)
-    if not result.mean > state.best_auc:
-        return
-    state.best_auc, state.best_step = result.mean, state.step
-    if job.leads:
-        thresholds = {
-            name: youden_threshold(labels[:, c], probabilities[:, c]).threshold for c, name in enumerate(store.findings)
-        }
-        new = job.out / "best.tmp"
-        save_model(state.model, new, thresholds=thresholds, preprocessing=store.preprocessing,
-                   thresholds_from=ON_VALIDATION)
-        origin = {"step": state.step, "best_auc": state.best_auc, "data": job.store.identity,
-                  "config": asdict(job.config)}
-        (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
-        checkpoint.replace_folder(new, job.out / "best")
+    better = result.mean > state.best_auc
+    if better:
+        state.best_auc, state.best_step = result.mean, state.step
+
+    def write() -> None:
+        log.write({"step": state.step, "kind": "valid", "auc": result.per_finding, "mean_auc": result.mean},
+                  {"valid/mean_auc": result.mean})
+        if better:
+            replace_best(job, state, labels, probabilities)
+
+    alone(job, write)
+
+
+def replace_best(job: Job, state: TrainState, labels: np.ndarray, probabilities: np.ndarray) -> None:
+    """Write the model to best/. labels, probabilities: (N, C), of the validation images."""
+    thresholds = {name: youden_threshold(labels[:, c], probabilities[:, c]).threshold
+                  for c, name in enumerate(job.store.findings)}
+    new = job.out / "best.tmp"
+    save_model(state.model, new, thresholds=thresholds, preprocessing=job.store.preprocessing,
+               thresholds_from=ON_VALIDATION)
+    origin = {"step": state.step, "best_auc": state.best_auc, "data": job.store.identity, "config": asdict(job.config)}
+    (new / "training.json").write_text(json.dumps(origin, indent=2) + "\n")
+    checkpoint.replace_folder(new, job.out / "best")
 
 
 @contextmanager
