@@ -302,7 +302,7 @@ def test_what_the_writing_one_of_two_processes_cannot_do_ends_both_and_one_says_
     file.write_text(dump_config(config("run.devices=2", "schedule.steps=1")))
     command = [sys.executable, tmp_path / "full.py", "train", file, "--out", tmp_path / "run", "--quiet"]
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1", "FULL": work}, capture_output=True,
-                          text=True, timeout=120)
+                          text=True, timeout=240)
     said = done.stderr.splitlines()
     assert done.returncode == 2, said
     assert [line for line in said if "No space left on device" in line] == [said[-1]]

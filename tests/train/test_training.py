@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.accelerators import CUDAAccelerator, MPSAccelerator
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
@@ -28,7 +29,7 @@ from attrinet.train.batches import jittered
 from attrinet.train.config import DataConfig, dump_config, load_config
 from attrinet.train.log import read_log
 from attrinet.train.loop import train
-from attrinet.train.run import check_split
+from attrinet.train.run import check_split, launch
 from attrinet.train.state import new_state
 from attrinet.train.steps import Steps
 
@@ -295,6 +296,20 @@ def test_classifiers_may_rest(config, tmp_path):
     torch.manual_seed(settings.run.seed)
     start = AttriNet(model.findings, model.image_size, width=settings.model.width)
     assert all(a.weight.equal(b.weight) for a, b in zip(model.classifiers, start.classifiers, strict=True))
+
+
+def test_more_gpus_than_there_are_are_refused_by_name(config, monkeypatch):
+    monkeypatch.setattr(CUDAAccelerator, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr("lightning_fabric.utilities.device_parser._get_all_available_gpus", lambda **which: [0])
+    with pytest.raises(AttrinetError, match="run.accelerator=cuda, run.devices=2: not usable here"):
+        launch(config("run.accelerator=cuda", "run.devices=2"))
+
+
+def test_the_accelerator_that_auto_takes_is_a_gpu_of_cuda_or_the_cpu(config, monkeypatch):
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr(MPSAccelerator, "auto_device_count", staticmethod(lambda: 1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert launch(config("run.accelerator=auto")).device == torch.device("cpu")
 
 
 def test_a_run_without_a_store_says_which_option_is_missing(config, tmp_path):

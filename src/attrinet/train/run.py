@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -74,13 +75,16 @@ def open_data(config: Config) -> tuple[Store, dict[str, np.ndarray]]:
 
 def launch(config: Config) -> Fabric:
     """Devices and processes of the run, started. Raises AttrinetError for such as are not here."""
+    accelerator = config.run.accelerator
+    if accelerator == "auto":  # Fabric's own would take an MPS or a TPU, which know no float64
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         fabric = Fabric(
-            accelerator=config.run.accelerator, devices=config.run.devices, num_nodes=config.run.nodes,
+            accelerator=accelerator, devices=config.run.devices, num_nodes=config.run.nodes,
             precision=PRECISIONS[config.run.precision],
             plugins=[] if config.run.devices * config.run.nodes > 1 else [LightningEnvironment()],
         )
-    except (RuntimeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         raise AttrinetError(f"run.accelerator={config.run.accelerator}, run.devices={config.run.devices}: not usable "
                             f"here ({said(error)}); use auto, cpu or cuda") from error
     fabric.launch()
