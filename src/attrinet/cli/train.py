@@ -30,6 +30,8 @@ def command(config: Path, overrides: tuple[str, ...], out: Path | None, resume: 
     """
     if config.is_dir():
         config, out = config / "config.yaml", out or config
+    elif resume and config.name == "config.yaml" and (config.parent / "checkpoints").is_dir():
+        out = out or config.parent  # RUN/config.yaml stands for RUN
     elif resume and not config.exists() and not out:
         raise AttrinetError(f"{config}: no run is there to go on with")
     settings = load_config(config, overrides)
