@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from attrinet import losses
 from attrinet.baselines.loop import train as train_baseline
 from attrinet.data.sampling import Sampler
 from attrinet.data.store import Store
@@ -77,9 +78,15 @@ def test_only_the_centres_of_the_step_s_finding_move_by_the_gradient_of_their_ow
 
 def test_critic_steps_made_in_one_pass_are_those_made_one_by_one(config, phantoms):
     together, apart = steps(config(), phantoms), steps(config(), phantoms)
-    losses = together.critic(6)
+    several = together.critic(6)
     single = [apart.critic(1)[0] for _ in range(6)]
-    torch.testing.assert_close(torch.stack(losses), torch.stack(single), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.stack(several), torch.stack(single), rtol=1e-4, atol=1e-5)
+
+
+def test_a_gradient_penalty_of_weight_0_is_not_computed(config, phantoms, monkeypatch):
+    s = steps(config("losses.gradient_penalty=0"), phantoms)
+    monkeypatch.setattr(losses, "norm_penalty", lambda gradient: gradient.sum() * torch.inf)
+    assert all(loss.isfinite() for loss in s.critic(2))
 
 
 class Given:

@@ -25,13 +25,17 @@ MAPS_PER_PASS = 64  # images whose maps are made in one forward pass where the g
 
 
 def critic_terms(
-    critic: Critic, negatives: Tensor, counterfactuals: Tensor, positives: Tensor, alpha: Tensor, finding: Tensor
+    critic: Critic, negatives: Tensor, counterfactuals: Tensor, positives: Tensor, alpha: Tensor, finding: Tensor,
+    penalised: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Wasserstein loss (eq. 1) and gradient penalty."""
+    """Wasserstein loss (eq. 1) and gradient penalty, which is not computed but 0 where nothing is `penalised`."""
     scores = critic(torch.cat([negatives, counterfactuals]), finding)
     real, false = scores.split([len(negatives), len(counterfactuals)])
+    wasserstein = losses.critic_loss(real, false)
+    if not penalised:
+        return wasserstein, torch.zeros_like(wasserstein)
     gradient = critic.input_gradient(losses.between(positives, counterfactuals, alpha), finding)
-    return losses.critic_loss(real, false), losses.norm_penalty(gradient)
+    return wasserstein, losses.norm_penalty(gradient)
 
 
 def judge(critic: Critic, images: Tensor, finding: Tensor) -> Tensor:
@@ -115,10 +119,11 @@ class Steps:
         return out
 
     def _critic_step(self, finding: int, x_neg: Tensor, x_pos: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
-        critic = self.state.model.critic
+        critic, weight = self.state.model.critic, self.config.losses.gradient_penalty
         with self.fabric.autocast():
-            wasserstein, penalty = self._critic_terms(critic, x_neg, fake, x_pos, alpha, self._index(finding))
-        loss = wasserstein + self.config.losses.gradient_penalty * penalty
+            wasserstein, penalty = self._critic_terms(critic, x_neg, fake, x_pos, alpha, self._index(finding),
+                                                      weight > 0)
+        loss = wasserstein + weight * penalty
         self._update("critic", loss, critic.parameters())
         return loss.detach()
 
