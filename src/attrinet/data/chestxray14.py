@@ -138,7 +138,7 @@ def read_labels(path: Path, findings: Sequence[str]) -> pd.DataFrame:
     combinations = [str(labels).split("|") for labels in joined]
     for k, labels in enumerate(combinations):
         if not set(labels) <= set(LABELS):
-            known(f"{path}: line {frame.index[np.argmax(codes == k)] + 2}: Finding Labels", labels, LABELS)
+            known(f"{path}: line {frame.index[int(np.argmax(codes == k))] + 2}: Finding Labels", labels, LABELS)
     positive = np.array([[finding in labels for finding in findings] for labels in combinations], "int8")
     text = frame[columns].astype("string").astype(object)  # plain str: Arrow's are slow to look up one by one
     return pd.DataFrame({
