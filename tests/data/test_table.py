@@ -1,5 +1,6 @@
 """The user's own table: any sensible layout is read, and what is wrong is named."""
 
+import unicodedata
 import warnings
 from functools import partial
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from attrinet.data.manifest import renamed
 from attrinet.data.prepare import prepare
 from attrinet.data.table import table_source
 from attrinet.errors import AttrinetError
@@ -390,6 +392,43 @@ def test_two_rows_that_lead_to_one_file_are_an_error(tmp_path):
     folder = pictures(tmp_path / "png", "a.png", "b.png")
     with pytest.raises(AttrinetError, match="labels.csv: 'a.png' and 'a' .* lead to one file, .*a.png; name each"):
         table_source(labelled(tmp_path, ["b.png", "a.png", "a"]), folder)
+
+
+def apart(name):
+    """Letters and their accents as macOS keeps them."""
+    return unicodedata.normalize("NFD", name)
+
+
+@pytest.mark.parametrize("on_disk, in_tables", [(apart, str), (str, apart)])
+@pytest.mark.parametrize("below", ["", "Müller/"])
+def test_an_accent_may_be_a_character_of_its_own_on_the_disk_or_in_the_tables(tmp_path, on_disk, in_tables, below):
+    names = [f"{below}Jürg_{k}.png" for k in range(4)]
+    folder = pictures(tmp_path / "png", *map(on_disk, names))
+    frame = {"image": [*names[:3], names[3][:-4]], "Fälle": ["ä", "ä", "b", "c"], "Œdème aigu": [1, 1, 0, -1]}
+    frame = pd.DataFrame(frame).assign(Sicht=["é", "É", "é", "é"])
+    for column in ("image", "Sicht"):
+        frame[column] = frame[column].map(in_tables)
+    frame["Fälle"] = ["ä", apart("ä"), "b", "c"]
+    labels = write(tmp_path, frame.rename(columns=in_tables))
+    box = {"image": in_tables(names[0]), "finding": in_tables("Œdème aigu"), "x": 1, "y": 1, "w": 2, "h": 2}
+    boxes = write(tmp_path, [box], "boxes.csv")
+    masks = pictures(tmp_path / "masks", "zero.png", on_disk(f"{below}Jürg_1_Œdème_aigu.png"))
+    for given in (str, apart):
+        source = table_source(labels, folder, patient_column=given("Fälle"), findings=[given("Œdème aigu")],
+                              view_column="Sicht", views=[given("É")], uncertain={given("Œdème aigu"): "ones"},
+                              boxes=boxes, masks=masks)
+        assert source.findings == ("Œdème aigu",) and source.manifest["Œdème aigu"].tolist() == [1, 1, 0, 1]
+        assert found(source, folder) == [*map(on_disk, names)] and source.manifest["patient"].nunique() == 3
+        assert source.annotations["id"].tolist() == ["Jürg_0", "Jürg_1"]
+        assert renamed(source, {given("Œdème aigu"): "Edema"}).findings == ("Edema",)
+
+
+def test_of_files_that_only_differ_in_how_an_accent_is_kept_none_is_meant(tmp_path):
+    folder = pictures(tmp_path / "png", "Jürg.png", apart("Jürg.png"), "b.png")
+    if len(list(folder.iterdir())) < 3:
+        pytest.skip("a disk on which the two are one file")
+    source = table_source(labelled(tmp_path, ["Jürg.png", "b.png"]), folder)
+    assert found(source, folder) == ["b.png"] and source.excluded["several files of that name"] == 1
 
 
 def test_leading_zeros_belong_to_a_name(tmp_path):

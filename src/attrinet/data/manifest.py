@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from attrinet.data.source import ANNOTATION_COLUMNS, MANIFEST_COLUMNS, SPLITS, Source
-from attrinet.data.walk import encodable
+from attrinet.data.walk import composed, encodable
 from attrinet.errors import AttrinetError
 
 UNCERTAIN = ("zeros", "ones", "ignore")
@@ -146,6 +146,7 @@ def renamed(source: Source, names: Mapping[str, str]) -> Source:
 
     Raises AttrinetError for a finding there is none of, and where two would be called the same.
     """
+    names = {composed(old): new for old, new in names.items()}
     known("--rename", names, source.findings)
     findings = tuple(names.get(name, name) for name in source.findings)
     twice = {name for name in findings if findings.count(name) > 1}

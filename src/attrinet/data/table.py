@@ -32,7 +32,7 @@ from attrinet.data.manifest import (
     uncertain_to_label,
 )
 from attrinet.data.source import SPLITS, Source
-from attrinet.data.walk import folders
+from attrinet.data.walk import composed, folders
 from attrinet.errors import AttrinetError
 
 FRACTIONS = {"train": 0.7, "valid": 0.1, "test": 0.2}
@@ -65,6 +65,11 @@ def table_source(
     Left out and counted: duplicate rows, other views, files missing or several of a name, images without any label.
     Raises AttrinetError naming the file, column or row that is wrong, also where two rows lead to one file.
     """
+    image_column, findings = composed(image_column), tuple(map(composed, findings))
+    patient_column, split_column, view_column = (
+        composed(c) if c else None for c in (patient_column, split_column, view_column))
+    if not isinstance(uncertain, str):
+        uncertain = {composed(finding): policy for finding, policy in uncertain.items()}
     text = [c for c in (image_column, patient_column, split_column, view_column) if c]  # 007 is not 7
     frame, images = read_table(labels, dtype=dict.fromkeys(text, "string")), Path(images)
     named = [c for c in (patient_column, split_column, view_column) if c]
@@ -75,7 +80,7 @@ def table_source(
     for column in text:
         frame[column] = stripped(frame[column])
     frame[image_column] = slashed(frame[image_column])
-    findings = tuple(findings) or label_columns(frame, set(text), str(labels))
+    findings = findings or label_columns(frame, set(text), str(labels))
     need_columns(frame, findings, str(labels))
     if views and not view_column:
         raise AttrinetError("views are chosen but no view column is named; add --view-column")
@@ -99,7 +104,7 @@ def table_source(
                             "one row an image")
     called = frame[image_column].tolist()
     if views:
-        there, these = frame[view_column].dropna().unique(), [view.casefold() for view in views]
+        there, these = frame[view_column].dropna().unique(), [composed(view).casefold() for view in views]
         other = ~frame[view_column].str.casefold().isin(these)
         frame = leave_out(frame, other, "other view", excluded, reasons)
         if frame.empty:
@@ -182,7 +187,7 @@ def read_table(path: str | Path, **csv: Any) -> pd.DataFrame:
                 held = frame[column].to_numpy(object)
                 if any(isinstance(value, (list, dict, np.ndarray)) for value in held):
                     frame[column] = [str(value) for value in held]  # a word in messages, as a CSV would have it
-            names = [str(name).strip() for name in frame.columns]
+            names = [composed(str(name).strip()) for name in frame.columns]
             if len(set(names)) < len(names):
                 raise ValueError(f"columns {', '.join(names)} are not all different")
             return frame.set_axis(pd.Index(names), axis=1).reset_index(drop=True)
@@ -207,10 +212,11 @@ def read_csv(path: Path, **csv: Any) -> pd.DataFrame:
         layout: dict[str, Any] = {"sep": sign, "skiprows": skip}
         header = pd.read_csv(path, nrows=0, **layout).columns
         own = pd.read_csv(path, nrows=1, header=None, dtype=str, index_col=False, **layout).iloc[0].dropna()
-        breaks, own = int(own.str.count(BREAK).sum()), own.str.strip()
+        breaks, own = int(own.str.count(BREAK).sum()), own.str.strip().str.normalize("NFC")
         if own.duplicated().any():
             raise ValueError(f"two columns are called {own[own.duplicated()].iloc[0]!r}")
-        csv |= layout | {"decimal": "," if sign == ";" else ".", "header": 0, "names": header.str.strip()}
+        csv |= layout | {"decimal": "," if sign == ";" else ".", "header": 0,
+                         "names": header.str.strip().str.normalize("NFC")}
     frame = pd.read_csv(path, dtype_backend="numpy_nullable", **csv).reset_index(drop=True)
     if csv.get("header", 0) is None:
         return frame
@@ -253,9 +259,9 @@ def at_lines(frame: pd.DataFrame, blank: Sequence[bool], line: int) -> pd.DataFr
 
 
 def stripped(column: pd.Series) -> pd.Series:
-    """Text without the spaces around it, by which one patient would be two; missing where nothing else is there."""
+    """Text without the spaces around it, and composed, or one patient would be two; missing where nothing is left."""
     text = column.astype("string").str.strip()  # astype(str) spells out what is missing before pandas 3
-    return text.mask(text == "")
+    return text.str.normalize("NFC").mask(text == "")
 
 
 def slashed(paths: pd.Series) -> pd.Series:
@@ -303,6 +309,7 @@ class Paths:
         count = len(parts)
         if count not in self._ends:
             self._ends[count] = self._index(lambda _: count)
+        parts = composed("/".join(parts)).split("/")
         yield self._ends[count].get("/".join(parts), [])
         for k in range(1, count):
             yield self._whole.get("/".join(parts[k:]), [])
@@ -314,7 +321,7 @@ class Paths:
             parts = path.parts
             if count(parts) <= len(parts):
                 for name in {path.name, bare_name(path)}:
-                    index["/".join([*parts[len(parts) - count(parts) : -1], name])].append(path)
+                    index[composed("/".join([*parts[len(parts) - count(parts) : -1], name]))].append(path)
         return index
 
 
@@ -330,12 +337,13 @@ class Files(Paths):
 
     def find(self, asked: str) -> str | None:
         """The one file that `asked` can mean (see levels); None where there is none, SEVERAL where one cannot tell."""
-        parts = [part for part in Path(asked).parts if part != os.sep]
+        want = Path(composed(asked))
+        parts = [part for part in want.parts if part != os.sep]
         if not parts:
             return None
         found = next(filter(None, self.levels(parts)), [])
-        found = ([path for path in found if path == Path(asked)] or
-                 [path for path in found if path.name == parts[-1]] or found)
+        found = ([path for path in found if composed(str(path)) == str(want)] or
+                 [path for path in found if composed(path.name) == parts[-1]] or found)
         return None if not found else SEVERAL if len(found) > 1 else str(self.folder / found[0])
 
 
@@ -374,6 +382,7 @@ class Names:
 
     def called_so(self, asked: str) -> str | None:
         """The name of the image, used or not; None where there is none. Raises ValueError where several are meant."""
+        asked = composed(asked)
         if asked in self.called:
             return asked
         want = Path(asked)
@@ -502,7 +511,7 @@ def mask_of(folder: Path, path: Path, names: Names, findings: Sequence[str]) -> 
     """
     meant = []
     for finding in findings:
-        image = image_of(path.name, finding)
+        image = image_of(composed(path.name), finding)
         try:
             name = names.called_so(str(path.parent / image)) if image else None
         except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ def encodable(text: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def composed(text: str) -> str:
+    """A name as it is compared: ü is one character (NFC), where macOS and its archives have u and two dots."""
+    return unicodedata.normalize("NFC", text)
 
 
 def folders(tops: Iterable[Path]) -> Iterator[tuple[str, list[str]]]:
