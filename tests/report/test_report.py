@@ -30,11 +30,12 @@ from attrinet.model_card import markdown, supervision
 from attrinet.nets.attrinet import AttriNet
 from attrinet.nets.weights import weights_hash
 from attrinet.posthoc.build import build
+from attrinet.report import build as building
 from attrinet.report import figures
 from attrinet.report.build import build_report, read_evaluation
 from attrinet.report.claim import ITEMS, claim
 from attrinet.report.data_card import data_card
-from attrinet.report.examples import choose, failures
+from attrinet.report.examples import Example, choose, failures
 from attrinet.report.side_by_side import Column, build_side_by_side
 from attrinet.train.config import Config, dump_config
 
@@ -221,6 +222,33 @@ def test_figures_and_probabilities_on_the_page_are_those_of_the_evaluation(runs,
         said = f"Edema\np = {p:.2f} {'≥' if p >= calls['threshold'] else '<'} {calls['threshold']:.2f}"
         head = f'<h3>{example.why}</h3><p class="muted">{example.id} '
         assert said in page.split(head)[1].split("</figure>")[0]
+
+
+@pytest.mark.parametrize("name", ["ours", "theirs"])
+def test_green_is_explained_in_every_section_that_shows_a_lesion_and_in_no_other(runs, store, monkeypatch, name):
+    typical, best, worst, wrong = ([Example(f"{which} {k}", "Edema", "why") for k in (0, 1)]
+                                   for which in ("typical", "best", "worst", "wrong"))
+    monkeypatch.setattr(building, "choose", lambda *_: (typical, wrong))
+    monkeypatch.setattr(building, "best_and_worst", lambda *_: (best, worst))
+    monkeypatch.setattr(figures, "data_uri", lambda fig: "data:")
+
+    def sections(*outlined):
+        """ids of the sections that explain the colour, where these pictures have an outline and no others."""
+        monkeypatch.setattr(building, "explained", lambda model, store, row_of, e: {
+            "why": e.why, "id": e.id, "present": "Edema", "picture": "data:", "outlined": e.id in outlined})
+        monkeypatch.setattr(building, "cases_picture", lambda *_: {
+            "missed": "data:", "alarms": None, "outlined": "failures" in outlined})
+        for picture in ("evidence_picture", "located_picture"):
+            monkeypatch.setattr(building, picture, lambda *_, said=picture: "data:" if said in outlined else None)
+        parts = re.split(r'<h2 id="(\w+)">', page_of(runs, name, store))
+        return [id for id, part in zip(parts[1::2], parts[2::2], strict=True) if "Green: the known lesion." in part]
+
+    assert sections() == []
+    assert sections("typical 1") == ["local"] and sections("failures") == ["failures"]
+    assert sections("best 1") == sections("worst 1") == ["cases"]
+    if name == "ours":
+        assert sections("wrong 1") == ["failures"]
+        assert sections("evidence_picture") == sections("located_picture") == ["evidence"]
 
 
 def test_a_report_of_a_rival_s_explanations_names_it_wherever_their_figures_stand(runs, store, tmp_path):

@@ -148,6 +148,9 @@ def test_failures_are_the_images_they_name_with_their_own_finding_s_contribution
             np.testing.assert_allclose(canvas[:32, left : left + 32, 1], (image(store, row) + 1) / 2)
             below = figures.blend(image(store, row), value, half)
             np.testing.assert_allclose(canvas[33:65, left : left + 32], below, atol=1e-6)
+    healthy = np.flatnonzero((store.labels == 0).all(1))[:1]
+    plain = cases_picture(model, store, row_of, Failures(finding, [], [(store.ids[healthy[0]], 0.9)], 0, 1, 3, 3))
+    assert out["outlined"] and plain["missed"] is None and not plain["outlined"]
 
 
 def test_evidence_against_lesions_is_of_the_image_and_the_finding_above_it(model, store, row_of):

@@ -49,19 +49,22 @@ def contributions(model, images, finding: int) -> np.ndarray | None:
     return model.attribute(images.to(model.device), finding).detach().float().cpu().numpy()
 
 
-def cases_picture(model, store: Store, row_of: dict, failures: Failures) -> dict[str, str | None]:
-    """The false negatives and the false positives of one finding, each a picture; None where there are none."""
-    c, out = model.findings.index(failures.finding), {}
+def cases_picture(model, store: Store, row_of: dict, failures: Failures) -> dict[str, str | bool | None]:
+    """The false negatives and the false positives of one finding, each a picture; None where there are none.
+
+    outlined: whether any shows a known lesion.
+    """
+    c, out = model.findings.index(failures.finding), {"outlined": False}
     for kind, cases in (("missed", failures.missed), ("alarms", failures.alarms)):
         out[kind] = None
         if cases:
             rows = [row_of[id] for id, _ in cases]
-            x = store.batch(rows)
+            x, masks = store.batch(rows), [store.mask(row, c) for row in rows]
             fig = figures.cases_figure(
-                x[:, 0].numpy(), contributions(model, x, c), [store.mask(row, c) for row in rows],
-                [f"{id}\np = {p:.2f}" for id, p in cases],
+                x[:, 0].numpy(), contributions(model, x, c), masks, [f"{id}\np = {p:.2f}" for id, p in cases],
             )
             out[kind] = figures.data_uri(fig)
+            out["outlined"] |= any(mask is not None for mask in masks)
     return out
 
 
