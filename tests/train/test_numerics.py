@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from attrinet.evaluation import evaluate
 from attrinet.folder import load
 from attrinet.train import checkpoint, steps
 from attrinet.train.config import load_config
+from attrinet.train.finite import FiniteCheck
 from attrinet.train.log import read_log
 from attrinet.train.loop import train
 
@@ -138,7 +140,8 @@ def test_a_loss_that_is_no_number_stops_at_once_with_step_images_and_last_good_c
     with pytest.raises(AttrinetError) as stopped:
         train(options(store, "schedule.steps=9", "run.log_every=50"), tmp_path / "run", progress=False)
     message = str(stopped.value)
-    assert f"{kind}/" in message and f"is {value} at step 3," in message and "optimizer.lr" in message
+    assert f"{kind}/" in message and f"is {value} at step 3," in message
+    assert message.endswith("Start a new run (--out) with a lower optimizer.lr")  # --resume takes no other
     assert "the last good checkpoint is step-00000002.safetensors" in message
     _, (_, negatives, positives) = [d for d in drawn if d[0] == kind][2]
     named = re.search(r"on the images (.*);", message)[1].split(", ")
@@ -146,6 +149,16 @@ def test_a_loss_that_is_no_number_stops_at_once_with_step_images_and_last_good_c
     monkeypatch.undo()
     train(options(store, "schedule.steps=9", "run.log_every=50"), tmp_path / "run", resume=True, progress=False)
     assert_finite(tmp_path / "run")
+
+
+def test_of_a_loss_that_broke_on_another_process_it_is_not_the_own_that_is_named(tmp_path):
+    store = odd_store(tmp_path / "store", {"a": BALANCED})
+    other = SimpleNamespace(all_reduce=lambda broken, reduce_op: broken + 1)
+    settings = options(store, "run.precision=bf16")
+    check = FiniteCheck(tmp_path, settings, other, store, SimpleNamespace(step=3), lambda name, back: [1])
+    with pytest.raises(AttrinetError, match=r"loss is not finite on another process at step 3, on the images i1; .*"
+                                            r"a lower optimizer\.lr, or run\.precision=fp32$"):
+        check.losses({"critic/loss": [torch.tensor(0.5)]})
 
 
 def test_a_baseline_stops_the_same_way(tmp_path):

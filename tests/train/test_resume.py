@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch.utils.tensorboard import SummaryWriter
 
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
@@ -94,7 +95,7 @@ def test_stopped_by_a_signal_it_saves_exits_130_and_resumes_to_the_same_end(conf
 
 def test_a_longer_run_can_go_on_from_a_finished_one(config, tmp_path):
     train(config(), tmp_path / "run", progress=False)
-    train(config("schedule.steps=18"), tmp_path / "run", resume=True, progress=False)
+    train(config("schedule.steps=18", "run.eval_batch_size=8"), tmp_path / "run", resume=True, progress=False)
     train(config("schedule.steps=18"), tmp_path / "whole", progress=False)
     assert weights(tmp_path / "run")["step-00000018.safetensors"].keys()
     before = (tmp_path / "run" / "config.yaml").read_bytes()
@@ -103,6 +104,13 @@ def test_a_longer_run_can_go_on_from_a_finished_one(config, tmp_path):
     assert (tmp_path / "run" / "config.yaml").read_bytes() == before
     left, right = weights(tmp_path / "run"), weights(tmp_path / "whole")
     assert all(v.equal(right["step-00000018.safetensors"][k]) for k, v in left["step-00000018.safetensors"].items())
+
+
+def test_what_a_checkpoint_has_tensorboard_has_too(config, tmp_path, monkeypatch):
+    flushed, real = [], SummaryWriter.flush
+    monkeypatch.setattr(SummaryWriter, "flush", lambda self: (flushed.append(True), real(self)))
+    monkeypatch.setattr(checkpoint, "save_file", lambda *rest: pytest.fail() if not flushed else save_file(*rest))
+    train(config("schedule.steps=1"), tmp_path / "run", progress=False)
 
 
 def test_an_existing_run_is_not_overwritten_and_other_options_do_not_resume(config, tmp_path):

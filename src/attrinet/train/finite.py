@@ -39,7 +39,9 @@ class FiniteCheck:
             first = int(broken.nonzero()[0])
             name, back = places[first]
             ids = ", ".join(map(str, self.store.ids[self.batch(name, back)]))
-            self._stop(f"{name} is {values[first].item()} at step {self.state.step}, on the images {ids}")
+            own = values[first]
+            found = "not finite on another process" if own.isfinite() else own.item()
+            self._stop(f"{name} is {found} at step {self.state.step}, on the images {ids}")
 
     def weights(self) -> None:
         """All that a checkpoint would hold."""
@@ -57,5 +59,7 @@ class FiniteCheck:
     def _stop(self, what: str) -> NoReturn:
         saved = checkpoints(self.folder / "checkpoints")
         good = f"the last good checkpoint is {saved[-1].name}" if saved else "no checkpoint was written yet"
-        option = "optimizer.lr" if self.config.model.kind == "attrinet" else "baseline.lr"
-        raise AttrinetError(f"{self.folder}: {what}; {good}. Try a lower {option}, or run.precision=fp32")
+        advice = "optimizer.lr" if self.config.model.kind == "attrinet" else "baseline.lr"
+        if self.config.run.precision != "fp32":
+            advice += ", or run.precision=fp32"
+        raise AttrinetError(f"{self.folder}: {what}; {good}. Start a new run (--out) with a lower {advice}")

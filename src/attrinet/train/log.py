@@ -43,6 +43,7 @@ class MetricsLog:
     def sync(self) -> None:
         """Make what was written survive a power cut."""
         os.fsync(self._file.fileno())
+        self._board.flush()
 
 
 def _nulls(value):

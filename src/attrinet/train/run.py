@@ -39,7 +39,7 @@ T = TypeVar("T")
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 # may change on --resume
 RESUMABLE = ("data.store", "data.resident", "run.devices", "run.nodes", "run.accelerator", "run.checkpointing",
-             "run.compile", "schedule.steps", "baseline.epochs")
+             "run.compile", "run.eval_batch_size", "schedule.steps", "baseline.epochs")
 RESIDENT = 1 / 3  # of a GPU's free memory, which the images may take; a training step needs the rest
 
 
