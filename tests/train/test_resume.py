@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from safetensors.torch import load_file, save_file
@@ -21,7 +23,8 @@ from attrinet.train import checkpoint
 from attrinet.train.config import dump_config
 from attrinet.train.log import read_log
 from attrinet.train.loop import train
-from attrinet.train.state import TrainState
+from attrinet.train.state import ADDED, TrainState
+from attrinet.train.steps import Steps
 
 
 def start(config, out, *arguments):
@@ -217,15 +220,54 @@ def test_a_store_may_move_and_may_not_change(config, phantoms, tmp_path):
     assert [p.read_bytes() for p in kept] == before
 
 
+def test_a_mask_file_may_not_change_between_start_and_resume(config, tmp_path):
+    file = tmp_path / "mask.npy"
+
+    def on(steps):
+        return config(f"schedule.steps={steps}", "guidance.mode=given", f"guidance.masks={{Edema: {file}}}")
+
+    np.save(file, np.tri(32))
+    train(on(1), tmp_path / "run", progress=False)
+    np.save(file, np.tri(32).T)
+    with pytest.raises(AttrinetError, match="mask.npy: not the guidance masks that .*run was trained with so far"):
+        train(on(2), tmp_path / "run", resume=True, progress=False)
+    np.save(file, np.tri(32))
+    train(on(2), tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_resumed_run_keeps_no_second_copy_of_what_it_read(config, tmp_path, monkeypatch):
+    class Tensors(dict):
+        """One that a weak reference can follow."""
+
+    read, kept = checkpoint.read_checkpoint, []
+
+    def followed(path):
+        tensors, progress = read(path)
+        made = Tensors(tensors)
+        kept.append(weakref.ref(made))
+        return made, progress
+
+    def step(self):
+        assert kept[0]() is None
+        return real(self)
+
+    train(config("schedule.steps=1"), tmp_path / "run", progress=False)
+    real = Steps.generator
+    monkeypatch.setattr(checkpoint, "read_checkpoint", followed)
+    monkeypatch.setattr(Steps, "generator", step)
+    train(config("schedule.steps=2"), tmp_path / "run", resume=True, progress=False)
+    assert kept
+
+
 def test_a_resume_where_no_run_is_says_that_one_begins(config, tmp_path):
     with pytest.warns(UserWarning, match="typo: holds no run to go on with; a new one begins there"):
         train(config("schedule.steps=1"), tmp_path / "typo", resume=True, progress=False)
 
 
-def test_a_checkpoint_of_an_earlier_version_knows_no_store_and_goes_on(config, tmp_path, monkeypatch):
+def test_a_checkpoint_of_an_earlier_version_knows_no_store_nor_masks_and_goes_on(config, tmp_path, monkeypatch):
     with monkeypatch.context() as earlier:
         whole = TrainState.progress
-        earlier.setattr(TrainState, "progress", lambda self: {k: v for k, v in whole(self).items() if k != "data"})
+        earlier.setattr(TrainState, "progress", lambda self: {k: v for k, v in whole(self).items() if k not in ADDED})
         train(config("schedule.steps=2"), tmp_path / "run", progress=False)
     train(config("schedule.steps=3"), tmp_path / "run", resume=True, progress=False)
     assert json.loads((tmp_path / "run/best/training.json").read_text())["step"] >= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -86,6 +87,19 @@ def build_guidance(config: Config, store: Store, train: np.ndarray) -> tuple[Gui
         return store.mask(row, finding) if chosen[row, finding] else None
 
     return Guidance(settings.mode, class_masks, own), chosen
+
+
+def given_masks(config: Config, store: Store) -> str | None:
+    """Digest of the masks in the files of guidance.masks, as they guide; None for a run that they do not guide."""
+    settings = config.guidance
+    guided = config.losses.guidance if config.model.kind == "attrinet" else config.baseline.guidance
+    if settings.mode == "none" or settings.mode in NEEDS_MASKS or not settings.masks or not guided:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(settings.masks):
+        digest.update(name.encode())
+        digest.update(read_mask(settings.masks[name], store.size).tobytes())
+    return digest.hexdigest()
 
 
 def away_from_tag(store: Store) -> np.ndarray:

@@ -32,6 +32,7 @@ from attrinet.metrics.youden import youden_threshold
 from attrinet.train import checkpoint
 from attrinet.train.config import Config, check_config, dump_config, flat, load_config
 from attrinet.train.finite import Batch, FiniteCheck
+from attrinet.train.guide import given_masks
 from attrinet.train.log import MetricsLog
 from attrinet.train.state import TrainState
 
@@ -133,16 +134,12 @@ def run_steps(
 
     with checkpoint.writable(out), ExitStack() as left, stop_requests() as stop_requested:
         alone(job, take_folder)
-        found = checkpoint.checkpoints(out / "checkpoints")
-        if found:
-            tensors, kept = checkpoint.read_checkpoint(found[-1])
-            check_store(job, kept.get("data"))
-            checkpoint.restore(found[-1], state, tensors, kept)
+        go_on(job, state)
         if state.step > total:
             option = "schedule.steps" if config.model.kind == "attrinet" else "baseline.epochs"
             raise AttrinetError(f"{out}: has taken {state.step} steps already, more than the {total} of {option}; "
                                 "ask for more, or start a new run with --out")
-        state.data = job.store.identity
+        state.data, state.masks = job.store.identity, given_masks(config, job.store)
         alone(job, say_what_is_run)  # now that nothing is wrong with it
         if resident(config.data.resident, job.store.images.nbytes, fabric.device):
             job.store.hold(fabric.device, progress and job.leads)
@@ -197,12 +194,30 @@ def alone(job: Job, work: Callable[[], T]) -> T | None:
     return made
 
 
+def go_on(job: Job, state: TrainState) -> None:
+    """Put the newest checkpoint of the run folder, if there is one, into `state`."""
+    found = checkpoint.checkpoints(job.out / "checkpoints")
+    if found:
+        tensors, kept = checkpoint.read_checkpoint(found[-1])
+        check_store(job, kept.get("data"))
+        check_masks(job, kept.get("masks"))
+        checkpoint.restore(found[-1], state, tensors, kept)
+
+
 def check_store(job: Job, before: dict[str, str] | None) -> None:
     """before: identity of the store of the steps taken so far; None where an earlier version did not write it."""
     if before not in (None, job.store.identity):
         raise AttrinetError(f"{job.store.path}: is not the store that {job.out} was trained on so far: its images, "
                             "labels, annotations or splits are others; name that one by data.store=…, or start a "
                             "new run with --out")
+
+
+def check_masks(job: Job, before: str | None) -> None:
+    """before: given_masks of the steps taken so far; None where there were none, or an earlier version did not say."""
+    if before not in (None, given_masks(job.config, job.store)):
+        raise AttrinetError(f"{', '.join(sorted(job.config.guidance.masks.values()))}: not the guidance masks that "
+                            f"{job.out} was trained with so far (guidance.masks); put the earlier ones back, or start "
+                            "a new run with --out")
 
 
 def resident(mode: str, size: int, device: torch.device) -> bool:

@@ -11,6 +11,8 @@ from attrinet.nets.attrinet import AttriNet
 from attrinet.resume import flat_tensors, restore_tensors
 from attrinet.train.config import OptimizerConfig
 
+ADDED = ("data", "masks")  # to what a checkpoint holds: those of earlier versions lack them
+
 
 @dataclass
 class TrainState:
@@ -19,7 +21,7 @@ class TrainState:
     step: generator steps done; of a baseline, its steps. counters: Attri-Net's steps by kind; each kind walks the
     findings on its own (§3.7).
     window: losses since the last record of the log, so that a resumed run's log has the same means. data: identity of
-    the store.
+    the store. masks: of the guidance masks that were given as files.
     """
 
     model: nn.Module
@@ -30,9 +32,10 @@ class TrainState:
     best_step: int = -1
     window: dict[str, list[float]] = field(default_factory=dict)
     data: dict[str, str] | None = None
+    masks: str | None = None
 
     def progress(self) -> dict:
-        names = ("step", "counters", "best_auc", "best_step", "window", "data")
+        names = ("step", "counters", "best_auc", "best_step", "window", "data", "masks")
         return {name: getattr(self, name) for name in names}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -43,7 +46,7 @@ class TrainState:
         """The inverse of tensors() and progress(), into networks of the same shape."""
         restore_tensors(tensors, self.model, self.optimizers)
         for name in self.progress():
-            setattr(self, name, progress.get(name) if name == "data" else progress[name])  # once there was no data
+            setattr(self, name, progress.get(name) if name in ADDED else progress[name])
 
 
 def new_state(model: AttriNet, config: OptimizerConfig) -> TrainState:
