@@ -1,5 +1,6 @@
 """`attrinet prepare` has a subcommand for every dataset, and what the documentation tells to type is understood."""
 
+import csv
 import os
 import re
 import shlex
@@ -109,6 +110,26 @@ def test_called_again_a_finished_store_says_that_unreadable_files_are_not_tried_
     assert f"which, and why: {tmp_path / 'store' / 'excluded.csv'}" in first
     assert "1 unreadable" in first and "not tried again" not in first
     assert "unreadable files are not tried again; for that, delete it" in second
+
+
+def table_command(tmp_path, header, *more):
+    """prepare table of two images, of which the first has all findings."""
+    (tmp_path / "png").mkdir(exist_ok=True)
+    for name in ("a.png", "b.png"):
+        Image.linear_gradient("L").save(tmp_path / "png" / name)
+    count = len(next(csv.reader([header])))
+    rows = [",".join([*row, *row[1] * count]) for row in (("a.png", "1"), ("b.png", "0"))]
+    (tmp_path / "labels.csv").write_text("\n".join([f"image,patient,{header}", *rows]))
+    command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",
+               tmp_path / "store", "--size", 16, "--workers", 1, "--quiet", *more]
+    return CliRunner().invoke(cli, list(map(str, command)))
+
+
+def test_a_finding_called_mean_is_refused_with_the_option_that_calls_it_otherwise(tmp_path):
+    said = table_command(tmp_path, "mean,Edema")
+    assert isinstance(said.exception, AttrinetError) and "prepare --rename mean=NAME" in str(said.exception)
+    assert table_command(tmp_path, "mean,Edema", "--rename", "mean=Mean density").exit_code == 0
+    assert Store.open(tmp_path / "store").findings == ("Mean density", "Edema")
 
 
 def test_findings_are_called_as_a_model_of_other_data_calls_them(tmp_path):

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attrinet.data import annotations as notes
-from attrinet.data.manifest import check, known, leave_out, need_columns, split_by_patient, uncertain_to_label
+from attrinet.data.manifest import (
+    check,
+    known,
+    leave_out,
+    need_columns,
+    renamed,
+    split_by_patient,
+    uncertain_to_label,
+)
 from attrinet.data.phantom import phantom_source
 from attrinet.errors import AttrinetError
 
@@ -71,6 +79,16 @@ def broken(change):
     source = phantom_source(12, 32)
     frame = source.manifest.copy()
     return dataclasses.replace(source, **change(source, frame))
+
+
+def test_a_finding_called_as_the_mean_over_findings_is_refused_until_it_is_renamed():
+    source = broken(lambda s, f: {"manifest": f.assign(mean=f["Edema"]), "findings": ("mean", "Edema")})
+    source = dataclasses.replace(source, annotations=source.annotations[source.annotations["finding"] == "Edema"])
+    with pytest.raises(AttrinetError, match="called .mean. would be given .*; call it otherwise: prepare --rename"):
+        check(source)
+    check(renamed(source, {"mean": "Mean"}))
+    with pytest.raises(AttrinetError, match="--rename: 'mean' is what evaluations call the mean over findings"):
+        renamed(source, {"Edema": "mean", "mean": "Edema"})
 
 
 @pytest.mark.parametrize("change,message", [

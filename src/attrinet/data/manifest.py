@@ -21,6 +21,7 @@ from attrinet.errors import AttrinetError
 UNCERTAIN = ("zeros", "ones", "ignore")
 NO_PATIENTS = "not named: every image counts as a patient of its own, so one patient may be in several splits"
 """Under "patient" among a Source's options, where the data name none; see Store.names_patients."""
+MEAN = "mean"  # what evaluations call the mean over findings
 
 
 def uncertain_to_label(column: pd.Series, policy: str) -> pd.Series:
@@ -151,6 +152,8 @@ def renamed(source: Source, names: Mapping[str, str]) -> Source:
     findings = tuple(names.get(name, name) for name in source.findings)
     twice = {name for name in findings if findings.count(name) > 1}
     taken = sorted(twice | set(findings) & set(MANIFEST_COLUMNS))
+    if MEAN in findings:
+        raise AttrinetError(f"--rename: {MEAN!r} is what evaluations call the mean over findings; choose another name")
     if taken:
         raise AttrinetError(f"--rename: {taken[0]!r} is the name of another finding or column; leave that out with "
                             "--findings, or choose another name")
@@ -161,6 +164,14 @@ def renamed(source: Source, names: Mapping[str, str]) -> Source:
 
 def check(source: Source) -> None:
     """Raise AttrinetError for anything that would make a store misleading; see Source for what is expected."""
+    check_rows(source)
+    if MEAN in source.findings:
+        raise AttrinetError(f"{source.name}: a finding called {MEAN!r} would be given the numbers of the mean over "
+                            f"findings in evaluations; call it otherwise: prepare --rename {MEAN}=NAME")
+
+
+def check_rows(source: Source) -> None:
+    """check, but for a name that `renamed` can still change."""
     frame, name = source.manifest, source.name
     need_columns(frame, (*MANIFEST_COLUMNS, *source.findings), name)
     need_columns(source.annotations, ANNOTATION_COLUMNS, f"{name} annotations")

@@ -21,7 +21,7 @@ from attrinet.data import annotations as notes
 from attrinet.data.images import SIDE_LIMIT, bare_name, image_size, read_grey
 from attrinet.data.manifest import (
     NO_PATIENTS,
-    check,
+    check_rows,
     counted,
     first_line,
     known,
@@ -167,7 +167,7 @@ def table_source(
     source = Source("table", findings, manifest, notes.table(rows), read_grey, dict(excluded), options,
                     left_out=[(asked[k], f"line {k + 2}: {reasons[k]}") for k in sorted(reasons)])
     try:
-        check(source)
+        check_rows(source)
     except AttrinetError as error:
         raise AttrinetError(f"{labels}: {error}") from error
     return source
