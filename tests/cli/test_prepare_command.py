@@ -17,10 +17,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from attrinet.cli import cli
-from attrinet.cli.prepare import command
+from attrinet.cli.prepare import command, names
 from attrinet.data.catalog import CATALOG
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.folder import save_model
+from attrinet.nets.attrinet import AttriNet
 from waiting import until
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -123,6 +125,36 @@ def table_command(tmp_path, header, *more):
     command = ["prepare", "table", "--labels", tmp_path / "labels.csv", "--images", tmp_path / "png", "--out",
                tmp_path / "store", "--size", 16, "--workers", 1, "--quiet", *more]
     return CliRunner().invoke(cli, list(map(str, command)))
+
+
+@pytest.mark.parametrize("given, want", [
+    ("Edema, Mass", ("Edema", "Mass")), (",Edema,\nMass,", ("Edema", "Mass")), ("", ()),
+    ('"Mass, left",Edema', ("Mass, left", "Edema")), ('"Mass, left=ones",a=b', ("Mass, left=ones", "a=b")),
+    ('Edema, "Mass, left" , "a""b"', ("Edema", "Mass, left", 'a"b')), ('5" film,Edema', ('5" film', "Edema")),
+])
+def test_names_are_separated_by_commas_outside_of_quotes(given, want):
+    assert names(given) == want
+
+
+def test_findings_with_a_comma_are_named_in_quotes(tmp_path):
+    said = table_command(tmp_path, '"Mass, left",Edema,Hernia', "--findings", '"Mass, left",Edema', "--uncertain",
+                         '"Mass, left"=ones,Edema=ignore')
+    assert said.exit_code == 0, said.output
+    store = Store.open(tmp_path / "store")
+    assert store.findings == ("Mass, left", "Edema")
+    assert store.meta["options"]["uncertain"] == {"Mass, left": "ones", "Edema": "ignore"}
+    said = table_command(tmp_path, '"Mass, left",Edema', "--findings", '"Mass, left,Edema')
+    assert isinstance(said.exception, AttrinetError) and "a double quote is not closed; write" in str(said.exception)
+
+
+def test_explain_takes_findings_with_a_comma_in_quotes_too(tmp_path):
+    findings = ("Mass, left", "Edema")
+    save_model(AttriNet(findings, 32, width=2, critic=False), tmp_path / "m", thresholds=dict.fromkeys(findings, 0.5),
+               preprocessing={"intensity": "none", "keep_aspect": False})
+    Image.linear_gradient("L").save(tmp_path / "a.png")
+    command = ["explain", tmp_path / "m", tmp_path / "a.png", "--format", "npz", "--device", "cpu", "--out", tmp_path]
+    said = CliRunner().invoke(cli, [*map(str, command), "--findings", '"Mass, left"'])
+    assert said.exit_code == 0 and '"Mass, left": {' in said.output and "Edema" not in said.output
 
 
 def test_a_finding_called_mean_is_refused_with_the_option_that_calls_it_otherwise(tmp_path):

@@ -13,6 +13,7 @@ import click
 import numpy as np
 from PIL import Image
 
+from attrinet.cli.prepare import names as finding_names
 from attrinet.cli.run_folder import device_option, home, make_folder, open_run
 from attrinet.data.images import bare_name
 from attrinet.errors import AttrinetError
@@ -26,7 +27,7 @@ from attrinet.nets.explanation import AdditiveExplanation
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write; RUN/explanations if left out.")
 @click.option("--format", "formats", default="png", show_default=True, help="png, npz, or both: png,npz.")
-@click.option("--findings", help="Only these, comma-separated.")
+@click.option("--findings", help="Only these, comma-separated; one with a comma in double quotes.")
 @click.option("--dicom", is_flag=True, help="Also write DICOM objects that refer to the image, which must be DICOM.")
 @click.option("--identity", default="carry", show_default=True, metavar="carry|remove",
               help="With --dicom: the image's patient and study, or pseudonyms and new UIDs.")
@@ -66,7 +67,7 @@ def command(run, images, out, formats, findings, dicom, identity, device) -> Non
     model = opened.model
     if opened.explainer is None:
         raise AttrinetError(f"{run}: a {model.name} has no explanation of its own; give a run of Attri-Net or B-cos")
-    chosen = [f.strip() for f in findings.split(",")] if findings else model.findings
+    chosen = finding_names(findings) or model.findings
     shown = list(dict.fromkeys(model.finding_index(f) for f in chosen))
     writer = dicom_writer(model, shown, identity) if dicom else None
     folder = out or home(run) / "explanations"

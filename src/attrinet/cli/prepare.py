@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -109,7 +111,15 @@ def summary(store: Store) -> str:
 
 
 def names(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+    """What stands between the commas, as in a CSV: a name that has one itself is in double quotes."""
+    try:
+        rows = csv.reader(io.StringIO(f"{text or ''}\n"), skipinitialspace=True)
+        parts = [part for row in rows for part in row]
+    except csv.Error as error:
+        raise AttrinetError(f"{text}: want names between commas ({error})") from error
+    if parts and parts[-1].endswith("\n"):
+        raise AttrinetError(f"{text}: a double quote is not closed; write \"Mass, left\",Edema")
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def new_names(given: Sequence[str]) -> dict[str, str]:
@@ -121,7 +131,7 @@ def new_names(given: Sequence[str]) -> dict[str, str]:
 
 
 def policies(text: str) -> str | dict[str, str]:
-    """`zeros`, or `Edema=ones,Atelectasis=ignore` (findings not named: zeros)."""
+    """`zeros`, or `Edema=ones,"Mass, left"=ignore` (findings not named: zeros)."""
     if "=" not in text:
         return text
     pairs = dict(part.split("=", 1) for part in names(text) if "=" in part)
@@ -134,7 +144,8 @@ def policies(text: str) -> str | dict[str, str]:
 @command.command("table")
 @click.option("--labels", type=click.Path(path_type=Path), required=True, help="CSV or Parquet, one row an image.")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="Folder of PNG, JPEG or DICOM files.")
-@click.option("--findings", help="Label columns, comma-separated; every column of only 1, 0, -1 if left out.")
+@click.option("--findings", help="Label columns, comma-separated, one with a comma in "
+              "double quotes; every column of only 1, 0, -1 if left out.")
 @click.option("--image-column", default="image", show_default=True)
 @click.option("--patient-column", default="patient", show_default=True, help="'' where there is none.")
 @click.option("--split-column", help="Column of train, valid, test; a split by patient is made if left out.")
