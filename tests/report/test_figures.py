@@ -130,6 +130,21 @@ def test_long_names_of_runs_are_whole_below_the_intervals():
         assert sorted(text.get_text() for text in legend.get_texts()) == sorted(shown)
 
 
+def test_the_legend_of_many_or_long_names_lies_below_their_curves_and_has_every_name_whole():
+    fourteen = [f"Pleural_Thickening {k}" for k in range(14)]
+    for names in (fourteen, list(LONG), [*LONG, *fourteen], ["W" * 200] + fourteen[:7]):
+        valid = [{"step": k, "auc": dict.fromkeys(names, 0.6), "mean_auc": 0.6} for k in (1, 2)]
+        fig = figures.training_figure([{"step": 1, "classifier/loss": 0.7}], valid)
+        figures.png(fig)  # lays it out
+        (legend,) = fig.legends
+        assert [text.get_text() for text in legend.get_texts()] == [*names, "mean"]
+        assert legend.get_window_extent().y1 <= min(axes.xaxis.label.get_window_extent().y0 for axes in fig.axes)
+        assert legend.get_window_extent().y0 >= 0 and fig.axes[0].get_legend() is None
+        assert fig.axes[0].get_window_extent().height > 150
+        box = legend.get_window_extent()
+        assert len(names[0]) > 100 or (box.x0 >= 0 and box.x1 <= fig.bbox.x1)
+
+
 def test_no_two_curves_look_alike_however_many_findings_there_are():
     names, line = [f"finding {k}" for k in range(14)], (np.array([0, 1]), np.array([0, 1]))
     valid = [{"step": k, "auc": dict.fromkeys(names, 0.6), "mean_auc": 0.6} for k in (1, 2)]

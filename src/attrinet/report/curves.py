@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from attrinet.report.figures import COLORS, INK, MARKERS, marked, styles, tidy
+from attrinet.report.figures import COLORS, INK, MARKERS, legend_columns, marked, styles, tidy
 
 LOSSES = {
     "critic/loss": "critic, eq. 1", "generator/adversarial": "adversarial, eq. 2",
@@ -14,7 +14,7 @@ LOSSES = {
     "generator/guidance": "guidance, eq. 6", "model/guidance": "guidance",
 }
 
-LEGEND = 96  # characters, with 8 for a name's mark, that fit side by side below a figure
+LEGEND = 96  # characters that fit side by side below a figure
 
 
 def losses_figure(train: Sequence[dict]) -> Figure | None:
@@ -52,7 +52,7 @@ def grouped_intervals_figure(
 ) -> Figure:
     """Values with intervals, a line a run within each group: run → (value, low, high) in the order of `groups`."""
     step = 0.17
-    beside = max(min(LEGEND // (max(map(len, runs)) + 8), len(runs)), 1)
+    beside = legend_columns(list(runs), LEGEND)
     height = len(groups) * (0.2 + step * len(runs)) + 0.8 + 0.16 * -(-len(runs) // beside)
     fig = Figure(figsize=(6.4, height), layout="constrained")
     axes = fig.subplots()

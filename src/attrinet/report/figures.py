@@ -21,6 +21,7 @@ FOR, INK, LESION = "#b2182b", "#1d2733", "#2fbf4f"
 COLORS = ("#3b6fb6", "#d1662c", "#3f8f5f", "#8e5aa8", "#b08a1e", "#4b9aa5", "#a5536b", "#6b7785")
 LINES, MARKERS = ("-", "--", ":", "-."), "os^D"  # another for every round of colours
 CELL = 2.05  # inches a picture
+WITHIN = 6  # findings, of names that fit above a picture, whose legend leaves curves free
 FOLD = 24  # characters of a caption that fit above a picture
 ATTRIBUTION_UNIT = "change of grey level\n(image: −1 … 1)"
 CONTRIBUTION_UNIT = "logit / pixel × 10⁻³"
@@ -277,9 +278,12 @@ def intervals_figure(rows: Sequence[tuple[str, float, float, float]], label: str
 
 def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
     """Validation AUC and cross-entropies over training steps, from the records of metrics.jsonl."""
-    fig = Figure(figsize=(9.2, 2.9), layout="constrained")
-    left, right = fig.subplots(1, 2)
     findings = list(valid[-1]["auc"]) if valid else []
+    crowded = len(findings) > WITHIN or max(map(len, findings), default=0) > FOLD
+    columns = legend_columns(findings, 140) if crowded else 1
+    below = 0.25 + 0.16 * -(-(len(findings) + 1) // columns) if crowded else 0
+    fig = Figure(figsize=(9.2, 2.9 + below), layout="constrained")
+    left, right = fig.subplots(1, 2)
     for name, style in zip(findings, styles(len(findings)), strict=True):
         points = [(r["step"], r["auc"][name]) for r in valid if r["auc"].get(name) is not None]
         if points:  # none where the validation images do not show both presence and absence
@@ -287,7 +291,11 @@ def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
     left.plot([r["step"] for r in valid], [r["mean_auc"] for r in valid], ".-", color=INK, linewidth=2.2, label="mean")
     steps = "steps" if any("model/classification" in r for r in train) else "generator steps"
     left.set(xlabel=steps, ylabel="validation AUC")
-    left.legend(fontsize=7, frameon=False, loc="lower right")
+    if crowded:
+        fig.legend(*left.get_legend_handles_labels(), fontsize=7, frameon=False, loc="outside lower center",
+                   ncols=columns, title="validation AUC", title_fontsize=7.5)
+    else:
+        left.legend(fontsize=7, frameon=False, loc="lower right")
     names = {"generator/classification": "classification, before λ", "classifier/loss": "classifiers on fresh maps",
              "model/classification": "classification"}
     for (key, label), color in zip(names.items(), COLORS, strict=False):
@@ -300,6 +308,11 @@ def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         tidy(axes)
     return fig
+
+
+def legend_columns(names: Sequence[str], room: int) -> int:
+    """How many names fit side by side below a figure that is `room` characters wide; a name's mark takes 8."""
+    return max(min(room // (max(map(len, names)) + 8), len(names)), 1)
 
 
 def marked(points: Sequence) -> str:
