@@ -30,9 +30,11 @@ from attrinet.nets.attrinet import AttriNet
               "RUN/export; none: PyTorch.")
 @click.option("--precision", type=click.Choice(("fp32", "bf16")), default="fp32", show_default=True,
               help="What PyTorch computes an Attri-Net's maps in; bf16 for GPUs.")
+@click.option("--compile", "compiled", type=click.Choice(("auto", "never")), default="auto", show_default=True,
+              help="On a GPU, compile an Attri-Net's generator where Triton and a C compiler are there.")
 @device_option
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(run, store, split, out, workers, shard, dtype, engine, precision, device, quiet) -> None:
+def command(run, store, split, out, workers, shard, dtype, engine, precision, compiled, device, quiet) -> None:
     """Explain every image of a split of a store, in shards of 256 images.
 
     Writes predictions/NNNNN.parquet (label, logit, probability, call of every image and finding; the folder reads as
@@ -58,7 +60,7 @@ def command(run, store, split, out, workers, shard, dtype, engine, precision, de
     keep_freed_memory()
     folder = out or home(run) / f"explained-{split}"
     bulk = Bulk(run, opened.store(store).path, split, folder, dtype, str(opened.model.device), engine=files,
-                precision=precision)
+                precision=precision, compile=compiled)
     shards = explain_store(bulk, workers=workers, part=(int(part[1]), int(part[2])), progress=not quiet)
     made_by = f"PyTorch{' in bfloat16' * (precision == 'bf16')}" if files is None else (
         f"OpenVINO in {facts_of(files)['precision']} ({files})")

@@ -34,12 +34,13 @@ RECIPE = 1 << 40  # its byte of the lock file, behind those of all shards
 
 @dataclass(frozen=True)
 class Bulk:
-    """What to explain, and where to. Everything but `device` is the same for all processes that share the work.
+    """What to explain, and where to. Everything but `device` and `compile` is the same for all processes that share the
+    work.
 
     model: model folder. store: store folder. split: train, valid or test. out: folder to write. dtype: of the
     contributions, see attrinet.export.shard. per_shard: images a shard; batch: images a forward pass. engine: folder
     of OpenVINO files that make the maps, see attrinet.export.use_engine. precision: what Attri-Net's generator computes
-    in, fp32 or bf16.
+    in, fp32 or bf16. compile: auto, on a GPU where attrinet.nets.compiled can, or never.
     """
 
     model: Path
@@ -52,6 +53,7 @@ class Bulk:
     batch: int = BATCH
     engine: Path | None = None
     precision: str = "fp32"
+    compile: str = "auto"
 
     def open(self) -> tuple[torch.nn.Module, Store, np.ndarray]:
         """Model, store with the model's findings, and the rows of the split."""
@@ -60,7 +62,7 @@ class Bulk:
             use_engine(model, self.engine)
         if isinstance(model, AttriNet):
             model.autocast = torch.bfloat16 if self.precision == "bf16" else None
-            if compiles(model.device):
+            if self.compile == "auto" and compiles(model.device):
                 compile_in_place(model.generator, inference=True)
         store = Store.open(self.store).select(model.findings)
         return model, store, store.split(self.split)

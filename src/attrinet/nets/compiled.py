@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from attrinet.nets.winograd import AS_PRODUCT
 
 PROGRAMS = 64  # shapes of one function that are compiled, before others run as they are
+CAPABILITY = (7, 0)  # the least that Triton makes programs for
 INFERENCE = {
     "force_layout_optimization": True,  # channels last, also where a convolution has one channel
     "triton.cudagraphs": True,  # replayed by the GPU alone: a CPU launches kernels slower than they run
@@ -19,7 +22,15 @@ INFERENCE = {
 
 
 def compiles(device: torch.device) -> bool:
-    return device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    """Whether Triton is there, and what it needs: a GPU that is not too old for it, and a C compiler."""
+    return (device.type == "cuda" and importlib.util.find_spec("triton") is not None
+            and torch.cuda.get_device_capability(device) >= CAPABILITY and c_compiler() is not None)
+
+
+def c_compiler() -> str | None:
+    """The one that Triton would call: CC, or else gcc or clang."""
+    named = os.environ.get("CC")
+    return shutil.which(named) if named else shutil.which("gcc") or shutil.which("clang")
 
 
 def compiler() -> Callable[[Callable], Callable]:

@@ -101,7 +101,7 @@ class RunConfig:
     batch_size: int = 4  # over all devices together; Attri-Net: positives a step, and as many negatives
     seed: int = 0
     precision: str = "fp32"  # fp32, or bf16 (autocast)
-    compile: str = "auto"  # auto: on a GPU, networks are compiled where Triton is installed; never
+    compile: str = "auto"  # auto: on a GPU, networks are compiled where Triton can; never
     checkpointing: bool = False  # of Attri-Net's generator: less memory, more time, the same gradients
     accelerator: str = "auto"  # auto, cpu, cuda
     devices: int = 1
