@@ -155,16 +155,21 @@ def pairs(values: Mapping[str, int]) -> str:
     return ", ".join(f"{name}: {count:,}" for name, count in values.items())
 
 
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, where names hold the marks of its tables and of HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
 def markdown(facts: Facts) -> str:
     """The card as README.md of a model folder, with the front matter that the Hugging Face Hub reads."""
     lines = ["---", "library_name: attrinet", "pipeline_tag: image-classification",
-             "tags:", "- radiology", "- explainable-ai", "- multi-label", "---", "", f"# {facts.title}", "",
+             "tags:", "- radiology", "- explainable-ai", "- multi-label", "---", "", f"# {escaped(facts.title)}", "",
              "```python", "import attrinet", "", 'model = attrinet.from_pretrained("this/folder")',
              'out = model.explain("study.dcm")' if facts.explains_itself
              else 'logits = model.logits(model.reader("study.dcm"))', "```", ""]
     for section in model_card(facts):
         lines += [f"## {section.title}", ""]
-        lines += [f"- **{what}**: {text}" for what, text in section.facts]
+        lines += [f"- **{escaped(what)}**: {escaped(text)}" for what, text in section.facts]
         lines += [f"- *Not stated by the run*: {text}" for text in section.missing]
         lines.append("")
     return "\n".join(lines)

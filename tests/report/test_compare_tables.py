@@ -1,6 +1,8 @@
 """Tables hold what was judged where the paper has it, seeds together, and published numbers only where they belong."""
 
 import csv
+import html
+import re
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,17 @@ def test_what_was_not_judged_is_a_dash_and_a_note():
     assert line_of(markdown(disease, None), "Attri-Net") == ["–", "–"]
     assert line_of(markdown(disease, None), "SHAP") == ["–", "–"]
     assert any("No run given for: Guided Backprop, Grad-CAM" in note for note in disease.notes)
+
+
+def test_marks_of_markdown_and_html_in_names_are_shown_and_make_no_cell_of_their_own():
+    names = ("Mass | nodule <3 cm", "Effusion & edema", "Pleural_Thickening")
+    other = judged(findings=names, schedule__steps=7, metrics={"auc": {names[0]: interval(0.7), "mean": interval(0.7)}})
+    text = markdown(table(5, judged(findings=names), other), None)
+    head, *lines = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if line.startswith("|")]
+    assert {len(line) for line in lines} == {len(head)} and "<" not in text
+    assert [html.unescape(cell.strip().replace("\\|", "|")) for cell in head[2:5]] == list(names)
+    assert head[4].strip() == "Pleural_Thickening"  # as it is
+    assert "mean AUC over Mass \\| nodule &lt;3 cm" in text  # in a note
 
 
 def test_an_evaluation_s_own_interval_of_class_sensitivity_is_used_where_there_is_one():

@@ -127,6 +127,17 @@ def test_every_item_of_claim_is_answered_with_its_source_or_left_to_the_authors(
     assert {2, 3, 4, 5, 11, 34, 36, 40, 41, 44}.isdisjoint(said)  # only people can answer these
 
 
+def test_marks_of_markdown_and_html_in_names_are_shown_by_the_model_card(runs, store):
+    model, folder = runs["ours"]
+    facts, name = gather(model, "ours", run=folder, store=store), "Mass <3 cm | R&D"
+    odd = replace(facts, title=name, findings=(name, "Pleural_Thickening"),
+                  metrics=facts.metrics | {"auc": {name: facts.metrics["auc"]["Edema"]}})
+    card = markdown(odd)
+    shown = r"Mass &lt;3 cm \| R&amp;D"
+    assert f"# {shown}\n" in card and f"({shown}, Pleural_Thickening)" in card and f"**AUC, {shown}**" in card
+    assert "<" not in card and html.unescape(card.replace("\\|", "|")).count(name) == 3
+
+
 def test_pretrained_weights_are_not_passed_over(runs, store):
     model, folder = runs["ours"]
     facts = gather(model, "ours", run=folder, store=store)

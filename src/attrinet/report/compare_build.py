@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from attrinet.data.store import Store
 from attrinet.errors import AttrinetError
+from attrinet.model_card import escaped
 from attrinet.report.compare_drawing import save
 from attrinet.report.compare_figures import FIGURES, ON_SHORTCUT
 from attrinet.report.compare_index import Made, index
@@ -132,7 +133,7 @@ def write_tables(
         write_csv(folder / f"table{number}.csv", [(names[test], table) for test, table in own], any(cited.values()))
         text = [f"# Table {number}. {own[0][1].title}", ""]
         for test, table in own:
-            text += [f"## {names[test]}", "", markdown(table, cited[test]), ""]
+            text += [f"## {escaped(names[test])}", "", markdown(table, cited[test]), ""]
         (folder / f"table{number}.md").write_text("\n".join(text))
     return [table for _, table in found]
 

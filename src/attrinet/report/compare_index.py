@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from attrinet.model_card import escaped
 from attrinet.report.compare_pairs import GUIDE
 from attrinet.report.compare_runs import Judged, Method, Test
 from attrinet.report.compare_tables import Table
@@ -34,9 +35,9 @@ def index(
     text += ["## Figures", ""]
     for number, title, test, files, caption in made.figures:
         links = ", ".join(f"[{name.rsplit('.', 1)[1].upper()}](figures/{name})" for name in files)
-        text += [f"- Figure {number}, {title} ({test}): {links}. {caption}"]
+        text += [f"- Figure {number}, {title} ({escaped(test)}): {links}. {escaped(caption)}"]
     text += ["", "## Not made", ""]
-    text += [f"- {what}: {why}" for what, why in made.missing] or ["Nothing is missing."]
+    text += [f"- {what}: {escaped(why)}" for what, why in made.missing] or ["Nothing is missing."]
     text += ["", "## Runs", "", line(("test set", "method", "seed", "run", "evaluation", "commit", "store checksum",
                                       "images", "patients")), line(["---"] * 9)]
     text += [run_line(*item) for item in evaluations]
@@ -51,7 +52,8 @@ def published_note(dataset: str | None, sizes: Mapping[Test, int | None], own_sp
     out = [f"Published numbers: Sun et al., MELBA 2025, on {DATASETS[dataset]}; they stand beside evaluations of whole "
            "test splits."]
     if own_split:
-        out += ["", f"Not the official test images, on which the published numbers are: {', '.join(own_split)}."]
+        names = escaped(", ".join(own_split))
+        out += ["", f"Not the official test images, on which the published numbers are: {names}."]
     if other:
         out += ["", f"The paper's images have {PAPER_SIZE} pixels a side, these {', '.join(map(str, other))}: the "
                     "published numbers are of another task."]
@@ -71,5 +73,5 @@ def run_line(test: str, method: Method, one: Judged) -> str:
 def settings(evaluations: Sequence[tuple[str, Method, Judged]]) -> list[str]:
     """A line a run folder with the options that are not the paper's defaults."""
     runs = {one.run: one for _, _, one in evaluations}
-    return [f"- {run}: " + (", ".join(f"{k}={v}" for k, v in one.unusual.items()) or "none")
+    return [escaped(f"- {run}: " + (", ".join(f"{k}={v}" for k, v in one.unusual.items()) or "none"))
             for run, one in runs.items()]

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from attrinet.model_card import escaped
 from attrinet.report.compare_tables import Cell, Table
 from attrinet.report.published import DATASETS
 
@@ -56,11 +57,12 @@ def markdown(table: Table, dataset: str | None) -> str:
         for cell, with_published in zip(row.cells, shown, strict=True):
             cells += [cell_text(cell)] + ([published_text(cell)] if with_published else [])
         out.append(line(cells))
-    return "\n".join([*out, "", *(f"- {note}" for note in [*reading_guide(table, dataset, any(shown)), *table.notes])])
+    notes = [*reading_guide(table, dataset, any(shown)), *table.notes]
+    return "\n".join([*out, "", *(f"- {escaped(note)}" for note in notes)])
 
 
 def line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(map(escaped, cells)) + " |"
 
 
 def cell_text(cell: Cell) -> str:
