@@ -10,13 +10,15 @@ process, in turn, by the processor time of all threads, which does not count wha
     python benchmarks/speed.py memory --size 320
 
 On a GPU, --precision bf16 for training (--steps 100: a run with its bursts), memory and bulk (explain-store),
---batch 16 --bf16 --compile for inference: benchmarks/gpu.sh calls them all.
+--batch 16 --bf16 --compile for inference: benchmarks/gpu.sh calls them all. --out is written after every stage, so that
+a time limit leaves what was measured until then; "complete" says whether that is all.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import os
 import resource
@@ -24,7 +26,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,7 @@ from attrinet.data.prepare import prepare
 from attrinet.data.sampling import Sampler
 from attrinet.data.store import Store
 from attrinet.export.bulk import Bulk, explain_store
+from attrinet.files import write_json
 from attrinet.folder import save_model
 from attrinet.nets import generator as generator_file
 from attrinet.nets import layers
@@ -53,7 +56,7 @@ from attrinet.train.finite import FiniteCheck
 from attrinet.train.run import PRECISIONS, resident
 from attrinet.train.schedule import critic_steps
 from attrinet.train.state import new_state
-from attrinet.train.steps import Steps, judge
+from attrinet.train.steps import Steps, critic_terms, judge
 
 
 @contextmanager
@@ -99,7 +102,7 @@ class FlopCounter(TorchDispatchMode):
 # ---- inference
 
 
-def inference(options: argparse.Namespace, device: torch.device) -> dict:
+def inference(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     model = AttriNet([f"finding {k}" for k in range(5)], options.size, width=options.width, critic=False)
     model = model.to(device).eval()
     x = torch.rand(options.batch, 1, options.size, options.size, device=device) * 2 - 1
@@ -122,15 +125,23 @@ def inference(options: argparse.Namespace, device: torch.device) -> dict:
     times: dict[str, list[float]] = {name: [] for name in ways}
     rates, dtype = [], torch.bfloat16 if options.bf16 and device.type == "cuda" else torch.float32
     maps = {name: way() for name, way in ways.items()}  # warms up
+    with FlopCounter() as counter:
+        plain()
     for _ in range(options.repeats):
         rates.append(matmul_rate(device, options.wall, dtype))
         for name, way in ways.items():
             times[name].append(seconds(way, device, options.wall))
-    with FlopCounter() as counter:
-        plain()
-    out = {"matrix product, FLOP/s": summary(rates), "FLOP of the plain way": counter.total}
+        yield speeds(options, times, rates, maps, counter.total)
+
+
+def speeds(
+    options: argparse.Namespace, times: dict[str, list[float]], rates: list[float], maps: dict[str, torch.Tensor],
+    flop: int,
+) -> dict:
+    """Of the ways of inference, so far."""
+    out = {"matrix product, FLOP/s": summary(rates), "FLOP of the plain way": flop}
     for name, values in times.items():
-        useful = counter.total / statistics.median(values)
+        useful = flop / statistics.median(values)
         out[name] = {
             "seconds an image": summary([v / options.batch for v in values]),
             "times as fast as plain": summary([p / v for p, v in zip(times["plain"], values, strict=True)]),
@@ -241,7 +252,7 @@ def a_run(steps: Steps, count: int) -> None:
         finite.losses(made)
 
 
-def training(options: argparse.Namespace, device: torch.device) -> dict:
+def training(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}",
                                 f"run.compile={options.run_compile}"])
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +261,7 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
         plain = copy.copy(ours)
         plain.fabric = Fabric(accelerator=device.type, devices=1)
         plain.state = new_state(copy.deepcopy(ours.state.model), config.optimizer)  # a copy is not compiled
-        plain._judge = judge
+        plain._critic_terms, plain._judge = critic_terms, judge  # FlopCounter would break what is compiled
         if resident(config.data.resident, store.images.nbytes, ours.fabric.device):
             ours.store = store.select(store.findings)
             ours.store.hold(ours.fabric.device)
@@ -283,8 +294,18 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
             random = ours._random("critic", repeat)
             data.append(seconds(lambda n=neg, p=pos, r=random: (ours._images(n, r), ours._images(p, r)), device,
                                 options.wall))
-        run = [seconds(lambda: a_run(ours, options.steps), device, options.wall) / options.steps
-               for _ in range(options.repeats)] if options.steps else []
+            if repeat:
+                yield {"relative difference of the first loss": gap, **step_speeds(config, times, data, rates, needed)}
+        run = []
+        for _ in range(options.repeats if options.steps else 0):
+            run.append(seconds(lambda: a_run(ours, options.steps), device, options.wall) / options.steps)
+            yield {"seconds a step of a run": summary(run)}
+
+
+def step_speeds(
+    config: Config, times: dict[str, list[dict[str, float]]], data: list[float], rates: list[float], needed: int
+) -> dict:
+    """Of the steps of training, so far."""
     whole = {name: [sum(t.values()) for t in each] for name, each in times.items()}
     steps_a_round = 1 + config.schedule.critic_steps + config.schedule.classifier_steps
     useful = {name: needed / statistics.median(values) for name, values in whole.items()}
@@ -297,8 +318,6 @@ def training(options: argparse.Namespace, device: torch.device) -> dict:
         "seconds of the parts": {name: {part: summary([t[part] for t in each]) for part in each[0]}
                                  for name, each in times.items()},
         "seconds of the data": summary([steps_a_round * d for d in data]),
-        "relative difference of the first loss": gap,
-        **({"seconds a step of a run": summary(run)} if run else {}),
     }
 
 
@@ -314,7 +333,7 @@ def flops(steps: Steps) -> int:
 # ---- memory
 
 
-def memory(options: argparse.Namespace, device: torch.device) -> dict:
+def memory(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     """Peak of this process over a generator step with its critic and classifier steps."""
     keep_freed_memory()  # as attrinet train does
     config = load_config(None, [f"model.width={options.width}", f"run.precision={options.precision}"])
@@ -326,14 +345,15 @@ def memory(options: argparse.Namespace, device: torch.device) -> dict:
         steps.critic(config.schedule.critic_steps)
         steps.classifier(config.schedule.classifier_steps)
     if device.type == "cuda":
-        return {"peak, GB": torch.cuda.max_memory_allocated(device) / 1e9}
-    return {"peak, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+        yield {"peak, GB": torch.cuda.max_memory_allocated(device) / 1e9}
+    else:
+        yield {"peak, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
 
 
 # ---- explanations of a whole store
 
 
-def bulk(options: argparse.Namespace, device: torch.device) -> dict:
+def bulk(options: argparse.Namespace, device: torch.device) -> Iterator[dict]:
     """Images a second of explain-store, files written: one process, after it has explained another split."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -342,14 +362,13 @@ def bulk(options: argparse.Namespace, device: torch.device) -> dict:
         model = AttriNet(store.findings, store.size, width=options.width, critic=False)
         save_model(model, folder / "model", thresholds=dict.fromkeys(store.findings, 0.5),
                    preprocessing=store.preprocessing)
-        rates = {}
         for dtype in ("float32", "float16"):
             for split in ("test", "train"):  # the first compiles
                 job = Bulk(folder / "model", store.path, split, folder / f"{dtype}-{split}", dtype, str(device),
                            precision=options.precision)
                 took = seconds(lambda job=job: explain_store(job, progress=False), device, True)
-            rates[f"images/s, {dtype}"] = len(store.split("train")) / took
-        return {"images": len(store.split("train")), **rates}
+            images = len(store.split("train"))
+            yield {"images": images, f"images/s, {dtype}": images / took}
 
 
 def markdown(result: dict) -> str:
@@ -401,14 +420,15 @@ def main() -> None:
     device = torch.device(options.device)
     result = {
         "command": " ".join(["python benchmarks/speed.py", *sys.argv[1:]]), "provenance": provenance(device), "seed": 0,
-        "clock": "real time" if options.wall or device.type == "cuda" else "processor time", **
-        {"inference": inference, "training": training, "memory": memory, "bulk": bulk}[options.what](options, device),
+        "clock": "real time" if options.wall or device.type == "cuda" else "processor time", "complete": False,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
+    measure = {"inference": inference, "training": training, "memory": memory, "bulk": bulk}[options.what]
+    for stage in itertools.chain(measure(options, device), [{"complete": True}]):
+        result |= stage
+        if options.out:
+            write_json(options.out, result)
+    print(json.dumps(result, indent=2))
     print(markdown(result))
-    if options.out:
-        options.out.write_text(text + "\n")
 
 
 if __name__ == "__main__":
