@@ -63,10 +63,11 @@ def save_model(
 
 def check_thresholds(where: Path, thresholds: Mapping, findings: Sequence[str]) -> None:
     """Raise AttrinetError unless there is a probability, no percentage say, of every finding."""
-    numbers = [isinstance(t, (float, int, np.number)) and not isinstance(t, bool) and 0 <= t <= 1
-               for t in thresholds.values()]
-    if set(thresholds) != set(findings) or not all(numbers):
-        raise AttrinetError(f"{where}: thresholds {thresholds}: want a probability, 0 to 1, of each of "
+    wrong = [f"{name}={t}" for name, t in thresholds.items()
+             if not isinstance(t, (float, int, np.number)) or isinstance(t, bool) or not 0 <= t <= 1]
+    if wrong or set(thresholds) != set(findings):
+        given = wrong[0] if wrong else ", ".join(map(str, thresholds))
+        raise AttrinetError(f"{where}: thresholds {given[:80]}: want a probability, 0 to 1, of each of "
                             f"{', '.join(map(str, findings))}")
 
 
@@ -74,8 +75,8 @@ def check_preprocessing(where: Path, preprocessing: object) -> None:
     """Raise AttrinetError for what read_image could not take, or would take for something else."""
     whole = isinstance(preprocessing, Mapping) and set(preprocessing) == {"intensity", "keep_aspect"}
     if not (whole and preprocessing["intensity"] in INTENSITIES and isinstance(preprocessing["keep_aspect"], bool)):
-        raise AttrinetError(f"{where}: preprocessing {preprocessing}: want intensity, one of {', '.join(INTENSITIES)}, "
-                            "and keep_aspect, true or false")
+        raise AttrinetError(f"{where}: preprocessing {str(preprocessing)[:80]}: want intensity, one of "
+                            f"{', '.join(INTENSITIES)}, and keep_aspect, true or false")
 
 
 def shape(model: AttriNet | Baseline) -> dict:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attrinet.data import chestxray14, chexpert, vindr
-from attrinet.data.table import Files
+from attrinet.data.table_names import Files
 from attrinet.data.walk import folders
 
 

@@ -39,7 +39,9 @@ from attrinet.data.images import image_size, read_image
 from attrinet.data.phantom import phantom_source
 from attrinet.data.prepare import prepare
 from attrinet.data.store import Store
-from attrinet.data.table import Names, box_rows, table_source
+from attrinet.data.table import table_source
+from attrinet.data.table_lesions import box_rows
+from attrinet.data.table_names import Names
 from attrinet.errors import AttrinetError
 from attrinet.folder import load, save_model
 from attrinet.nets.attrinet import AttriNet

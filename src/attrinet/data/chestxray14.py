@@ -24,7 +24,7 @@ from attrinet.data.manifest import (
     split_by_patient,
 )
 from attrinet.data.source import Source
-from attrinet.data.table import read_table
+from attrinet.data.tabular import read_table
 from attrinet.data.walk import nameable
 from attrinet.errors import AttrinetError
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 import pandas as pd
 
 from attrinet.data.manifest import first_line, need_columns
-from attrinet.data.table import read_table
+from attrinet.data.tabular import read_table
 from attrinet.errors import AttrinetError
 
 LABELS = (
