@@ -1,10 +1,12 @@
 """Figures: symmetric colours, units said, nothing hidden where the value is zero."""
 
+import matplotlib
 import numpy as np
 import torch
+from matplotlib.text import Text
 
 from attrinet.nets.attrinet import AttriNet
-from attrinet.report import curves, figures
+from attrinet.report import compare_drawing, curves, figures
 
 
 def test_a_pixel_without_contribution_shows_the_image_and_signs_show_as_red_and_blue():
@@ -68,11 +70,29 @@ def test_more_examples_than_columns_make_more_lines_and_keep_them_all():
 
 def test_a_dollar_sign_in_a_name_is_no_formula():
     torch.manual_seed(0)
-    model = AttriNet(["A$^$B", "$x"], 32, width=2)
-    x = torch.rand(1, 1, 32, 32) * 2 - 1
-    for fig in (figures.explanation_figure(x[0, 0].numpy(), model.explain(x), 0, [0, 1]),
-                figures.global_figure(model.global_explanation())):
+    names = ["A$^$B", "$x", "$Edema$"]
+    model, x, line = AttriNet(names, 32, width=2), torch.rand(1, 1, 32, 32) * 2 - 1, (np.array([0, 1]),) * 2
+    out, image, blank = model.explain(x), x[0, 0].numpy(), np.zeros((3, 16, 16))
+    valid = [{"step": k, "auc": dict.fromkeys(names, 0.6), "mean_auc": 0.6} for k in (1, 2)]
+    rows = [(name, 0.7, 0.6, 0.8) for name in names]
+    for fig in (
+        figures.explanation_figure(image, out, 0, [0, 1, 2]), figures.contributions_figure(image, out, 0, [0, 1, 2]),
+        figures.global_figure(model.global_explanation()),
+        figures.evidence_figure(blank, blank, np.tile(np.eye(16, dtype=bool), (3, 1, 1)), names),
+        figures.cases_figure(blank, None, [None] * 3, names), figures.intervals_figure(rows, "AUC", 0.5),
+        figures.roc_figure(dict.fromkeys(names, line), dict(zip(names, names, strict=True))),
+        figures.training_figure([{"step": 1, "classifier/loss": 0.7}], valid),
+        curves.curves_figure(dict.fromkeys(names, [(1, 0.6), (2, 0.7)]), "AUC"),
+        curves.grouped_intervals_figure(names, dict.fromkeys(names, [(0.7, 0.6, 0.8)] * 3), "AUC", 0.5),
+        compare_drawing.draw([[compare_drawing.Tile(image)] * 3] * 3, names, names),
+    ):
         assert figures.png(fig)[:4] == b"\x89PNG"
+        said = [text for text in fig.findobj(Text) if "$" in text.get_text()]
+        assert len(said) >= 3 and not any(text.get_parse_math() for text in said)
+
+
+def test_the_package_s_figures_leave_the_formulas_of_others_alone():
+    assert matplotlib.rcParams["text.parse_math"]
 
 
 def test_long_ids_of_neighbours_do_not_run_into_each_other():

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from attrinet.report.figures import INK, LESION, SIGNED, bare
+from attrinet.report.figures import INK, LESION, SIGNED, bare, literal
 
 KNOWN, WRONG, PLAIN = LESION, "#d7191c", "#2166ac"  # known lesion; wrong call, or what to look at; a negative
 SIDE = 1.35  # inches a picture
@@ -38,6 +38,7 @@ class Tile:
     frame: str = ""
 
 
+@literal
 def draw(
     rows: Sequence[Sequence[Tile | None]], names: Sequence[str], titles: Sequence[str], scale: str = "",
     ticks: Sequence[str] = ("", "0", "strongest"), low: float = 0.0,

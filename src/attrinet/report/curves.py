@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from attrinet.report.figures import COLORS, INK, MARKERS, legend_columns, marked, styles, tidy
+from attrinet.report.figures import COLORS, INK, MARKERS, legend_columns, literal, marked, styles, tidy
 
 LOSSES = {
     "critic/loss": "critic, eq. 1", "generator/adversarial": "adversarial, eq. 2",
@@ -35,6 +35,7 @@ def losses_figure(train: Sequence[dict]) -> Figure | None:
     return fig
 
 
+@literal
 def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]], label: str) -> Figure:
     """Lines over training steps, one a run: name → (step, value)."""
     fig = Figure(figsize=(6.4, 3.0), layout="constrained")
@@ -47,6 +48,7 @@ def curves_figure(curves: Mapping[str, Sequence[tuple[int, float]]], label: str)
     return fig
 
 
+@literal
 def grouped_intervals_figure(
     groups: Sequence[str], runs: Mapping[str, Sequence[tuple[float, float, float]]], label: str, chance: float
 ) -> Figure:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 
-import matplotlib
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from attrinet.nets.attrinet import Explanation, GlobalExplanation
 
-matplotlib.rcParams["text.parse_math"] = False  # names are not formulas, though they may hold a dollar sign
 SIGNED = "RdBu_r"  # red: for the finding; blue: against it
 FOR, INK, LESION = "#b2182b", "#1d2733", "#2fbf4f"
 COLORS = ("#3b6fb6", "#d1662c", "#3f8f5f", "#8e5aa8", "#b08a1e", "#4b9aa5", "#a5536b", "#6b7785")
@@ -25,6 +25,19 @@ WITHIN = 6  # findings, of names that fit above a picture, whose legend leaves c
 FOLD = 24  # characters of a caption that fit above a picture
 ATTRIBUTION_UNIT = "change of grey level\n(image: −1 … 1)"
 CONTRIBUTION_UNIT = "logit / pixel × 10⁻³"
+
+
+def literal(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Names in the figure are not formulas, though they may hold a dollar sign; other figures' texts stay theirs."""
+
+    @wraps(draw)
+    def drawn(*args, **options) -> Figure:
+        fig = draw(*args, **options)
+        for text in fig.findobj(Text):
+            text.set_parse_math(False)
+        return fig
+
+    return drawn
 
 
 def limit(values: np.ndarray, share: float = 99.8) -> float:
@@ -68,6 +81,7 @@ def color_bar(fig: Figure, axes, half: float, unit: str, aspect: float = 22) -> 
     bar.outline.set_visible(False)
 
 
+@literal
 def explanation_figure(
     image: np.ndarray, out: Explanation, row: int, findings: Sequence[int],
     masks: Mapping[int, np.ndarray] | None = None,
@@ -110,6 +124,7 @@ def explanation_figure(
     return fig
 
 
+@literal
 def contributions_figure(image: np.ndarray, out, row: int, findings: Sequence[int]) -> Figure:
     """One image and its contributions, a line a finding, where a model has no counterfactual (B-cos).
 
@@ -140,6 +155,7 @@ def name_line(axes, out, row: int, finding: int) -> None:
     )
 
 
+@literal
 def global_figure(explanation: GlobalExplanation, marks: Mapping[str, tuple[int, int]] | None = None) -> Figure:
     """Class centres and classifier weights of every finding (Fig. 5).
 
@@ -169,6 +185,7 @@ def global_figure(explanation: GlobalExplanation, marks: Mapping[str, tuple[int,
     return fig
 
 
+@literal
 def evidence_figure(
     images: np.ndarray, evidence: np.ndarray, masks: np.ndarray, captions: Sequence[str], columns: int = 5
 ) -> Figure:
@@ -193,6 +210,7 @@ def evidence_figure(
     return fig
 
 
+@literal
 def cases_figure(
     images: np.ndarray, contributions: np.ndarray | None, masks: Sequence[np.ndarray | None], captions: Sequence[str],
     columns: int = 5,
@@ -248,6 +266,7 @@ def folded(caption: str) -> str:
     return "\n".join(lines)
 
 
+@literal
 def roc_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Mapping[str, str]) -> Figure:
     """ROC curves: finding → (false positive rate, true positive rate); labels: finding → legend text."""
     fig = Figure(figsize=(4.6, 4.3), layout="constrained")
@@ -261,6 +280,7 @@ def roc_figure(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Mapp
     return fig
 
 
+@literal
 def intervals_figure(rows: Sequence[tuple[str, float, float, float]], label: str, chance: float) -> Figure:
     """Values with their intervals, one line each: (name, value, low, high)."""
     fig = Figure(figsize=(4.6, 0.36 * len(rows) + 0.9), layout="constrained")
@@ -276,6 +296,7 @@ def intervals_figure(rows: Sequence[tuple[str, float, float, float]], label: str
     return fig
 
 
+@literal
 def training_figure(train: Sequence[dict], valid: Sequence[dict]) -> Figure:
     """Validation AUC and cross-entropies over training steps, from the records of metrics.jsonl."""
     findings = list(valid[-1]["auc"]) if valid else []
