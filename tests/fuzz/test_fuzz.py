@@ -74,7 +74,7 @@ def test_a_threshold_that_no_number_holds_is_refused_by_name(tmp_path):
     save_model(AttriNet(["Edema"], 32, width=2, critic=False), tmp_path, thresholds={"Edema": 0.5},
                preprocessing={"intensity": "none", "keep_aspect": False})
     (tmp_path / "thresholds.json").write_text(json.dumps({"Edema": 10**400}))
-    with pytest.raises(AttrinetError, match="thresholds.json: thresholds Edema=10{72}: want a probability, 0 to 1"):
+    with pytest.raises(AttrinetError, match="thresholds.json: thresholds Edema=10{73}: want a probability, 0 to 1"):
         load(tmp_path)
 
 
