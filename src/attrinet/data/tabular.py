@@ -74,9 +74,9 @@ def read_csv(path: Path, **csv: Any) -> pd.DataFrame:
 
 def text_lines(path: Path) -> list[str]:
     """The lines of a text; a single blank one where only pandas can unpack it."""
-    if path.suffix in (".zip", ".zst", ".tar"):
+    if path.suffix.lower() in (".zip", ".zst", ".tar"):
         return [""]
-    with OPEN.get(path.suffix, open)(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+    with OPEN.get(path.suffix.lower(), open)(path, "rt", encoding="utf-8-sig", errors="replace") as file:
         return file.read().split("\n")
 
 
