@@ -75,8 +75,7 @@ phantoms() {
     train demo $s/store 0 $s/sparse_long schedule.steps=3000 losses.l1=100
     train demo $s/store 0 $s/unguided_10k schedule.steps=10000
     train demo $s/store 0 $s/sparse_10k schedule.steps=10000 losses.l1=100
-    train demo $s/store 0 $s/difference_10k schedule.steps=10000 model.output=difference
-    for run in sparse_long unguided_10k sparse_10k difference_10k; do evaluate $s/$run evaluation; done
+    for run in sparse_long unguided_10k sparse_10k; do evaluate $s/$run evaluation; done
 }
 
 bedside() {
