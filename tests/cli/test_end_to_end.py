@@ -177,7 +177,7 @@ def test_the_demo_tells_the_whole_story_and_goes_on_where_it_was(tmp_path):
     (("report", "runs/tiny", "runs/tiny", "--evaluation", "x"), "each one's own evaluation is read"),
     (("explain", "runs/tiny", "png/3.png", "--findings", "Edma"), "did you mean 'Edema'"),
     (("explain", "runs/tiny", "png/3.png", "--format", "jpg"), "--format jpg"),
-    (("evaluate", "runs/tiny", "--device", "quantum"), "--device quantum"),
+    (("evaluate", "runs/tiny", "--device", "quantum"), "device quantum"),
     (("prepare", "table", "--labels", "no.csv", "--images", "png", "--out", "x"), "no.csv: not found"),
     (("prepare", "phantom", "--n", "10", "--size", "32", "--out", "store"), "holds a store made of other data"),
 ])

@@ -110,8 +110,8 @@ def test_a_finding_is_given_by_name_or_index(model, images):
 @pytest.mark.parametrize(
     "images, finding, words",
     [
-        (torch.zeros(1, 1, 64, 64), 2, "2 findings"),
-        (torch.zeros(1, 1, 64, 64), -1, "2 findings"),
+        (torch.zeros(1, 1, 64, 64), 2, "an index below 2"),
+        (torch.zeros(1, 1, 64, 64), -1, "an index below 2"),
         (torch.zeros(1, 1, 64, 64), "vertikal", "'vertical'"),
         (torch.zeros(1, 3, 64, 64), 0, "B, 1, H, W"),
         (torch.zeros(1, 64, 64), 0, "B, 1, H, W"),
