@@ -48,14 +48,21 @@ def test_images_of_few_patients_have_a_difference_and_no_interval():
     found = score_difference(a, b, np.repeat(["x", "y"], [2, 8]), np.array([*"pp", *"pqrstuvw"]), draws=20)
     assert found["x"].value == pytest.approx(0.1) and np.isnan([found["x"].low, found["x"].high]).all()
     assert not np.isnan(found["y"].low) and np.isnan(found["mean"].low)
-    a, b = np.array([0.1, 0.2, 0.5, 0.3]), np.array([0.3, 0.2, 0.9, 0.1])
-    for labels in ([1.0, 1, 0, np.nan], [0, 0, 1, np.nan]):  # one negative, or positive; the last is unknown
-        (other, _) = auc_difference(np.array(labels)[:, None], a[:, None], b[:, None], ("x",),
-                                    np.array([1, 2, 3, 4]), draws=20).values()
-        assert np.isfinite(other.value) and np.isnan([other.low, other.high]).all()
-    labels = np.array([[1.0], [1], [0], [0]])
-    (same, mean) = auc_difference(labels, a[:, None], b[:, None], ("x",), np.array([1, 1, 2, 3]), draws=20).values()
-    assert same.value == mean.value == pytest.approx(0.5) and np.isnan([same.low, mean.low]).all()
+
+
+@pytest.mark.parametrize("positives, negatives, bounded", [(8, 8, True), (7, 8, False), (8, 7, False), (1, 20, False)])
+def test_a_difference_of_auc_has_bounds_where_both_kinds_are_of_enough_patients(positives, negatives, bounded):
+    labels = np.repeat([1.0, 0, np.nan], [positives, negatives, 9])
+    a, b = np.random.default_rng(0).random((2, len(labels), 1))
+    found = auc_difference(labels[:, None], a, b, ("x",), np.arange(len(labels)), draws=50)
+    for one in found.values():
+        assert np.isfinite(one.value) and np.isfinite([one.low, one.high]).all() == bounded
+
+
+def test_images_of_one_patient_count_as_one_for_the_bounds_of_auc():
+    labels, (a, b) = np.repeat([1.0, 0], 8), np.random.default_rng(0).random((2, 16, 1))
+    patients = np.r_[0, 0, np.arange(6), np.arange(10, 18)]
+    assert np.isnan(auc_difference(labels[:, None], a, b, ("x",), patients, draws=20)["x"].low)
 
 
 def test_too_few_pairs_have_no_t_test():
