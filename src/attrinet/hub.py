@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 
 from attrinet.baselines.baseline import Baseline
 from attrinet.data.store import Store
@@ -43,7 +42,7 @@ def save_pretrained(
         save_model(model, folder, thresholds=thresholds, preprocessing=preprocessing,
                    thresholds_from=model.thresholds_from)
         (folder / "README.md").write_text(card)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
 

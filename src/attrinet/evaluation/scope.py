@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from attrinet.data.store import Store
+from attrinet.metrics.calls import called
 from attrinet.metrics.intervals import Bootstrap
 
 
@@ -35,8 +36,8 @@ class Scope:
 
     @cached_property
     def called(self) -> np.ndarray:
-        """(N, C) bool, in float32 as models call: their thresholds are."""
-        return self.probabilities.astype(np.float32) >= self.thresholds.astype(np.float32)
+        """(N, C) bool"""
+        return called(self.probabilities, self.thresholds)
 
     @cached_property
     def _place(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ import torch
 
 from attrinet.data.store import Store
 from attrinet.files import write_atomically
+from attrinet.metrics.calls import called
 
 NAMES = (("contributions", "npz"), ("predictions", "parquet"))  # folder and ending, in the order of writing
 DTYPES = ("float32", "float16")
@@ -63,7 +64,7 @@ def predictions(model, store: Store, rows: np.ndarray, logits: np.ndarray) -> pd
         "label": pd.array(store.labels[rows].ravel(), dtype="Float32").astype("Int8"),
         "logit": logits.ravel(),
         "probability": probabilities.astype(np.float32).ravel(),
-        "called": (probabilities.astype(np.float32) >= model.thresholds.cpu().numpy()).ravel(),
+        "called": called(probabilities, model.thresholds.cpu().numpy()).ravel(),
     })
 
 

@@ -38,8 +38,7 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
     order = known[np.argsort(scores[known], kind="stable")]
     if len(order) == 0:
         return np.full(len(weights), np.nan)
-    ranked = scores[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # where a new score begins; −inf is one, too
+    starts = new_scores(scores[order])
     w = weights[:, order]
     positive = np.add.reduceat(w * (labels[order] == 1), starts, axis=1, dtype=np.float64)  # (D, distinct scores)
     negative = np.add.reduceat(w * (labels[order] == 0), starts, axis=1, dtype=np.float64)
@@ -47,6 +46,11 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) ->
     pairs = positive.sum(1) * negative.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(pairs > 0, (positive * (below + negative / 2)).sum(1) / pairs, np.nan)
+
+
+def new_scores(ranked: np.ndarray) -> np.ndarray:
+    """Places where a new score begins, of one or more sorted ones; −inf is one, too."""
+    return np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
 
 
 def roc(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from attrinet.metrics.auc import new_scores
+
 
 def weighted_average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Σ (R_n − R_{n−1}) P_n over the distinct scores from the highest down, without interpolation (scikit-learn's).
@@ -15,8 +17,7 @@ def weighted_average_precision(labels: np.ndarray, scores: np.ndarray, weights: 
     order = known[np.argsort(-scores[known], kind="stable")]
     if len(order) == 0:
         return np.full(len(weights), np.nan)
-    ranked = scores[order]
-    starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])  # where a new score begins; −inf is one, too
+    starts = new_scores(scores[order])
     w = weights[:, order]
     found = np.add.reduceat(w * (labels[order] == 1), starts, axis=1, dtype=np.float64)  # (D, distinct scores)
     called = np.cumsum(np.add.reduceat(w, starts, axis=1, dtype=np.float64), axis=1)

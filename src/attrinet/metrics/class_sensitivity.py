@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attrinet.metrics.calls import called
+
 NEGATIVES = 3  # in a 2×2 grid with one positive
 
 
@@ -29,9 +31,9 @@ def draw_grids(
     where there are too few. No grid where there is no true positive or no true negative.
     """
     order = np.argsort(probabilities, kind="stable")
-    called = probabilities.astype(np.float32) >= np.float32(threshold)  # as models call
-    positives = [k for k in order[::-1] if labels[k] == 1 and called[k]][:count]
-    negatives = [k for k in order if labels[k] == 0 and not called[k]][: NEGATIVES * len(positives)]
+    calls = called(probabilities, np.asarray(threshold))
+    positives = [k for k in order[::-1] if labels[k] == 1 and calls[k]][:count]
+    negatives = [k for k in order if labels[k] == 0 and not calls[k]][: NEGATIVES * len(positives)]
     if not positives or not negatives:
         return np.empty((0, 1 + NEGATIVES), int)
     shuffled = np.random.default_rng(seed).permutation(negatives)
